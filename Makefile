@@ -1,0 +1,33 @@
+# `make demo` trains, `make test` tests; both make their virtual environment first.
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+
+.PHONY: demo test venv lock clean
+
+demo: venv
+	$(PYTHON) launch/train.py --env=gym:CartPole-v1 --num_frames=1000000 --target_return=475
+
+test: venv
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(PYTHON) -m pytest
+
+venv: $(VENV)/.installed
+
+# Made anew when what it installs has changed.
+$(VENV)/.installed: requirements.lock setup.cfg pyproject.toml tools/find_python
+	python="$$(sh tools/find_python)" && rm -rf $(VENV) && "$$python" -m venv $(VENV)
+	$(PYTHON) -m pip install --quiet --requirement requirements.lock
+	$(PYTHON) -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+# Resolves the newest versions that setup.cfg allows and writes them down.
+lock:
+	python="$$(sh tools/find_python)" && rm -rf .venv-lock && "$$python" -m venv .venv-lock
+	.venv-lock/bin/python -m pip install --quiet '.[interop,test]' setuptools wheel
+	.venv-lock/bin/python -m pip freeze --all --exclude acme-impala --exclude pip > requirements.lock
+	rm -rf .venv-lock
+
+clean:
+	rm -rf $(VENV) runs
