@@ -1,0 +1,194 @@
+"""Every hyperparameter of the agent, checked on construction."""
+
+import dataclasses
+import math
+from typing import Literal
+
+RewardClipping = Literal["abs_one", "soft_asymmetric", "none"]
+REWARD_CLIPPINGS = ("abs_one", "soft_asymmetric", "none")
+
+
+def _require(condition: bool, message: str):
+    if not condition:
+        raise ValueError(message)
+
+
+@dataclasses.dataclass(frozen=True)
+class LinearSchedule:
+    """A number annealed linearly over environment frames, constant afterwards.
+
+    Attributes:
+        initial: the value at frame 0.
+        final: the value from frame `frames` on.
+        frames: how many environment frames (learned from) the way takes.
+    """
+
+    initial: float
+    final: float
+    frames: int
+
+    def __post_init__(self):
+        _require(
+            self.frames > 0,
+            f"A schedule's frames must be positive, got {self.frames}. It is the number of "
+            "environment frames over which the value is annealed.",
+        )
+
+
+Scheduled = float | LinearSchedule
+
+
+@dataclasses.dataclass(frozen=True)
+class RMSProp:
+    """TensorFlow 1's RMSProp, as in the paper: epsilon inside the root, mean square from one."""
+
+    decay: float = 0.99
+    epsilon: float = 0.01
+    momentum: float = 0.0
+
+    def __post_init__(self):
+        _require(0 <= self.decay < 1, f"RMSProp's decay must be in [0, 1), got {self.decay}.")
+        _require(self.epsilon > 0, f"RMSProp's epsilon must be positive, got {self.epsilon}.")
+        _require(
+            0 <= self.momentum < 1, f"RMSProp's momentum must be in [0, 1), got {self.momentum}."
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Adam:
+    """Adam (Kingma and Ba 2015), epsilon outside the root."""
+
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+
+    def __post_init__(self):
+        for name, beta in (("beta1", self.beta1), ("beta2", self.beta2)):
+            _require(0 <= beta < 1, f"Adam's {name} must be in [0, 1), got {beta}.")
+        _require(self.epsilon > 0, f"Adam's epsilon must be positive, got {self.epsilon}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class IMPALAConfig:
+    """The hyperparameters of IMPALA. The defaults are the paper's for Atari (table G.1).
+
+    Attributes:
+        unroll_length: T, agent steps that an unroll is learned from (it holds T+1 rows).
+        batch_size: B, unrolls in a batch.
+        queue_size: unrolls that the queue holds before actors wait; None: one batch.
+        max_policy_lag: unrolls acted more than this many learner steps ago are dropped and
+            counted; None: none is dropped.
+        discount: gamma.
+        lambda_: V-trace's lambda, which shortens the trace (remark 2).
+        clip_rho_threshold: rho_bar of the value targets; None: no clip.
+        clip_pg_rho_threshold: the clip of the policy gradient's own rho; None: no clip.
+        clip_c_threshold: c_bar of the trace; None: no clip. rho_bar >= c_bar (section 4.1).
+        baseline_cost: weight of the baseline loss 0.5 (v - V)^2.
+        entropy_cost: weight of the entropy bonus, constant or annealed.
+        reward_clipping: 'abs_one' clips to [-1, 1]; 'soft_asymmetric' is the optimistic asymmetric
+            clipping of DMLab-30 (figure D.1), 5 tanh(r / 5), times 0.3 where negative; 'none'.
+        optimizer: RMSProp(...) or Adam(...).
+        learning_rate: constant or annealed.
+        max_gradient_norm: gradients are scaled down to this global norm; None: never.
+        max_nonfinite_batches: a batch with a loss or gradient that is not finite is left out; this
+            many in a row end the run.
+        frames_per_step: environment frames that one agent step takes (the action repeat): Atari
+            and DeepMind Lab 4. Schedules and run lengths count environment frames.
+
+    Raises:
+        ValueError: a value is impossible; the message names it and says what would do.
+    """
+
+    unroll_length: int = 20
+    batch_size: int = 32
+    queue_size: int | None = None
+    max_policy_lag: int | None = None
+    discount: float = 0.99
+    lambda_: float = 1.0
+    clip_rho_threshold: float | None = 1.0
+    clip_pg_rho_threshold: float | None = 1.0
+    clip_c_threshold: float | None = 1.0
+    baseline_cost: float = 0.5
+    entropy_cost: Scheduled = 0.01
+    reward_clipping: RewardClipping = "abs_one"
+    optimizer: RMSProp | Adam = RMSProp()
+    learning_rate: Scheduled = 6e-4
+    max_gradient_norm: float | None = 40.0
+    max_nonfinite_batches: int = 5
+    frames_per_step: int = 1
+
+    def __post_init__(self):
+        for name in ("unroll_length", "batch_size", "max_nonfinite_batches", "frames_per_step"):
+            _require_positive_int(name, getattr(self, name))
+        if self.queue_size is not None:
+            _require_positive_int("queue_size", self.queue_size)
+            _require(
+                self.queue_size >= self.batch_size,
+                f"queue_size={self.queue_size} is smaller than batch_size={self.batch_size}: one "
+                "process that acts and learns would wait for ever for a batch that the queue "
+                "cannot hold. Make queue_size at least batch_size, or None for exactly that.",
+            )
+        if self.max_policy_lag is not None:
+            _require(
+                self.max_policy_lag >= 0,
+                f"max_policy_lag must not be negative, got {self.max_policy_lag}. "
+                "None takes every unroll.",
+            )
+        for name in ("discount", "lambda_"):
+            value = getattr(self, name)
+            _require(0 <= value <= 1, f"{name} must be in [0, 1], got {value}.")
+        self._check_thresholds()
+        for name in ("baseline_cost", "entropy_cost", "learning_rate"):
+            for value in _values(getattr(self, name)):
+                _require(
+                    0 <= value < math.inf,
+                    f"{name} must be a finite number that is not negative, got {value}.",
+                )
+        _require(
+            self.reward_clipping in REWARD_CLIPPINGS,
+            f"reward_clipping must be one of {', '.join(REWARD_CLIPPINGS)}, "
+            f"got {self.reward_clipping!r}.",
+        )
+        _require(
+            isinstance(self.optimizer, RMSProp | Adam),
+            f"optimizer must be RMSProp(...) or Adam(...), got {self.optimizer!r}.",
+        )
+        _require(
+            self.max_gradient_norm is None or self.max_gradient_norm > 0,
+            f"max_gradient_norm must be positive, got {self.max_gradient_norm}. "
+            "None leaves gradients as they are.",
+        )
+
+    @property
+    def queue_capacity(self) -> int:
+        """Unrolls that the queue holds."""
+        return self.queue_size or self.batch_size
+
+    def _check_thresholds(self):
+        for name in ("clip_rho_threshold", "clip_pg_rho_threshold", "clip_c_threshold"):
+            value = getattr(self, name)
+            _require(
+                value is None or value >= 0,
+                f"{name} must not be negative, got {value}. None is no clip.",
+            )
+        rho_bar = math.inf if self.clip_rho_threshold is None else self.clip_rho_threshold
+        c_bar = math.inf if self.clip_c_threshold is None else self.clip_c_threshold
+        _require(
+            rho_bar >= c_bar,
+            f"clip_rho_threshold={self.clip_rho_threshold} is smaller than "
+            f"clip_c_threshold={self.clip_c_threshold}: V-trace needs rho_bar >= c_bar "
+            "(section 4.1). Raise the first or lower the second.",
+        )
+
+
+def _values(scheduled: Scheduled) -> tuple[float, ...]:
+    if isinstance(scheduled, LinearSchedule):
+        return scheduled.initial, scheduled.final
+    return (scheduled,)
+
+
+def _require_positive_int(name: str, value: int):
+    _require(
+        isinstance(value, int) and not isinstance(value, bool) and value >= 1,
+        f"{name} must be a whole number of at least 1, got {value!r}.",
+    )

@@ -1,0 +1,212 @@
+"""The loss of one batch of unrolls (section 4.2), from the network's outputs on all their rows."""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from acme_impala import vtrace
+from acme_impala.config import REWARD_CLIPPINGS, IMPALAConfig, RewardClipping
+from acme_impala.types import PolicyValue, Unroll
+
+
+class LossOutput(NamedTuple):
+    """The loss to differentiate, and what to log.
+
+    Attributes:
+        total: scalar, policy_gradient_loss + baseline_cost baseline_loss - entropy_cost (sum of the
+            entropies), each SUMMED over time and batch.
+        metrics: scalars by name; see `impala_loss`.
+    """
+
+    total: tf.Tensor
+    metrics: dict[str, tf.Tensor]
+
+
+def impala_loss(
+    unroll: Unroll,
+    outputs: PolicyValue,
+    *,
+    config: IMPALAConfig,
+    entropy_cost: float | tf.Tensor,
+    accepted: tf.Tensor | None = None,
+) -> LossOutput:
+    """Computes IMPALA's loss of a time-major batch.
+
+    Rows that are an episode's last observation are masked: they add nothing to the loss, the
+    metrics or the gradients, whatever they hold, except that the value of such a row is what the
+    row before it bootstraps from after a truncation.
+
+    The metrics are means over the rows that count, but for the first three and the last:
+    total_loss; policy_gradient_loss; baseline_loss (before baseline_cost), all three summed as in
+    the loss; entropy (nats); mean_value; value_explained_variance: 1 - Var(v - V) / Var(v), zero
+    where Var(v) is; mean_rho, the importance weight pi/mu before any clip; rho_clipped_fraction of
+    weights above clip_rho_threshold; agent_steps: how many rows counted (int64).
+
+    Args:
+        unroll: T+1 rows, [T+1, B, ...]; observation, initial_state and policy_version are not read.
+        outputs: the network's, on the same rows: logits [T+1, B, A] and value [T+1, B], the latter
+            float32 or float64, which is then the loss's dtype.
+        config: discount, reward clipping, V-trace's thresholds and lambda, baseline_cost.
+        entropy_cost: weight of the entropy bonus now; a scalar, for it may be annealed.
+        accepted: [B] bool, which unrolls to learn from; None: all. The rows of the others are
+            masked.
+
+    Returns:
+        A `LossOutput`.
+
+    Raises:
+        ValueError: shapes or dtypes do not fit.
+        tf.errors.InvalidArgumentError: on the CPU, an action of a row that counts is outside
+            [0, A); on a GPU the loss is NaN.
+    """
+    _check_shapes(unroll, outputs)
+
+    # How the rows line up. Row t of the unroll and of the outputs both belong to observation x_t:
+    # pi(.|x_t) and V(x_t) stand beside the action a_t taken at x_t, mu(.|x_t) that drew it, and the
+    # reward r_t and discount d_t that it led to. Nothing is shifted by a row. Rows 0 .. T-1 are
+    # learned from; of row T only V(x_T) is used, to bootstrap; it is learned from as the next
+    # unroll's row 0. Only start_of_episode is read one row ahead: x_{t+1} starting an episode means
+    # that x_t was the last of the one before and that a_t led nowhere.
+    valid = tf.logical_not(tf.cast(unroll.start_of_episode[1:], tf.bool))  # [T, B]
+    if accepted is not None:
+        valid &= accepted
+    values, bootstrap_value = outputs.value[:-1], outputs.value[-1]
+    dtype = values.dtype
+    # Masked rows are replaced BEFORE anything is computed from them: masking the loss afterwards
+    # would still multiply NaN by zero in the gradient.
+    logits = _where_valid(valid, tf.cast(outputs.logits[:-1], dtype))
+    targets = vtrace.from_logits(
+        behaviour_policy_logits=_where_valid(valid, tf.cast(unroll.behaviour_logits[:-1], dtype)),
+        target_policy_logits=logits,
+        actions=_where_valid(valid, tf.convert_to_tensor(unroll.action[:-1])),
+        discounts=config.discount * tf.cast(unroll.discount[:-1], dtype),
+        rewards=clip_rewards(tf.cast(unroll.reward[:-1], dtype), config.reward_clipping),
+        values=values,
+        bootstrap_value=bootstrap_value,
+        clip_rho_threshold=config.clip_rho_threshold,
+        clip_pg_rho_threshold=config.clip_pg_rho_threshold,
+        clip_c_threshold=config.clip_c_threshold,
+        lambda_=config.lambda_,
+        mask=valid,
+    )
+    values = _where_valid(valid, values)
+    vs = _where_valid(valid, targets.vs)
+
+    policy_gradient_loss = -tf.reduce_sum(targets.target_action_log_probs * targets.pg_advantages)
+    baseline_loss = 0.5 * tf.reduce_sum(tf.square(vs - values))
+    entropy = tf.reduce_sum(_where_valid(valid, _entropy(logits)))
+    total = (
+        policy_gradient_loss
+        + config.baseline_cost * baseline_loss
+        - tf.cast(entropy_cost, dtype) * entropy
+    )
+
+    rhos = tf.exp(targets.log_rhos)
+    metrics = {
+        "total_loss": total,
+        "policy_gradient_loss": policy_gradient_loss,
+        "baseline_loss": baseline_loss,
+        "entropy": tf.math.divide_no_nan(entropy, _count(valid, dtype)),
+        "mean_value": _mean(valid, values),
+        "value_explained_variance": _explained_variance(valid, vs, values),
+        "mean_rho": _mean(valid, rhos),
+        "rho_clipped_fraction": _fraction_above(valid, rhos, config.clip_rho_threshold),
+        "agent_steps": tf.math.count_nonzero(valid),
+    }
+    return LossOutput(total, {name: tf.stop_gradient(value) for name, value in metrics.items()})
+
+
+def clip_rewards(rewards: tf.Tensor, how: RewardClipping) -> tf.Tensor:
+    """Clips rewards (appendix D, figure D.1).
+
+    Args:
+        rewards: floating point, of any shape.
+        how: 'abs_one' clips to [-1, 1]; 'soft_asymmetric' is 5 tanh(r / 5), times 0.3 where
+            negative; 'none' leaves them.
+
+    Returns:
+        The clipped rewards, of the shape and dtype given.
+
+    Raises:
+        ValueError: `how` is none of these.
+    """
+    rewards = tf.convert_to_tensor(rewards)
+    if how == "none":
+        return rewards
+    if how == "abs_one":
+        return tf.clip_by_value(rewards, -1.0, 1.0)
+    if how == "soft_asymmetric":
+        squashed = 5.0 * tf.tanh(rewards / 5.0)
+        return tf.where(squashed < 0, 0.3 * squashed, squashed)
+    raise ValueError(f"how must be one of {', '.join(REWARD_CLIPPINGS)}, got {how!r}.")
+
+
+def _entropy(logits: tf.Tensor) -> tf.Tensor:
+    """Returns the entropies [...] in nats of softmax policies [..., A]."""
+    probabilities = tf.nn.softmax(logits)
+    log_probabilities = tf.nn.log_softmax(logits)
+    # A probability of zero (a logit of -inf: an action that is not allowed) contributes zero.
+    log_probabilities = _where_valid(probabilities > 0, log_probabilities)
+    return -tf.reduce_sum(probabilities * log_probabilities, axis=-1)
+
+
+def _explained_variance(valid: tf.Tensor, vs: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+    variance = _variance(valid, vs)
+    unexplained = tf.math.divide_no_nan(_variance(valid, vs - values), variance)
+    return tf.where(variance > 0, 1 - unexplained, tf.zeros_like(variance))
+
+
+def _variance(valid: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+    return _mean(valid, tf.square(x - _mean(valid, x)))
+
+
+def _fraction_above(valid: tf.Tensor, rhos: tf.Tensor, threshold: float | None) -> tf.Tensor:
+    if threshold is None:
+        return tf.zeros([], rhos.dtype)
+    return _mean(valid, tf.cast(rhos > threshold, rhos.dtype))
+
+
+def _mean(valid: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+    """Returns the mean of x [T, B] over the valid rows; zero where there are none."""
+    return tf.math.divide_no_nan(tf.reduce_sum(_where_valid(valid, x)), _count(valid, x.dtype))
+
+
+def _count(valid: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    return tf.reduce_sum(tf.cast(valid, dtype))
+
+
+def _where_valid(valid: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+    """Replaces what is not valid by zero; `valid` may lack x's last dimension."""
+    if valid.shape.rank < x.shape.rank:
+        valid = valid[..., tf.newaxis]
+    return tf.where(valid, x, tf.zeros_like(x))
+
+
+def _check_shapes(unroll: Unroll, outputs: PolicyValue):
+    rows = tf.TensorShape(unroll.start_of_episode.shape)
+    if rows.rank != 2 or (rows[0] is not None and rows[0] < 2):
+        raise ValueError(
+            "The loss takes a time-major batch of unrolls of at least two rows: start_of_episode "
+            f"must be [T+1, B], got {rows}."
+        )
+    for name, tensor, rank in (
+        ("unroll.action", unroll.action, 2),
+        ("unroll.reward", unroll.reward, 2),
+        ("unroll.discount", unroll.discount, 2),
+        ("unroll.behaviour_logits", unroll.behaviour_logits, 3),
+        ("outputs.logits", outputs.logits, 3),
+        ("outputs.value", outputs.value, 2),
+    ):
+        shape = tf.TensorShape(tensor.shape)
+        if shape.rank != rank or not shape[:2].is_compatible_with(rows):
+            expected = "[T+1, B, A]" if rank == 3 else "[T+1, B]"
+            raise ValueError(
+                f"{name} must be {expected} with [T+1, B] = {rows} as start_of_episode has, "
+                f"got {shape}."
+            )
+    actions, behaviour_actions = outputs.logits.shape[-1], unroll.behaviour_logits.shape[-1]
+    if not tf.TensorShape([actions]).is_compatible_with([behaviour_actions]):
+        raise ValueError(
+            f"The network has {actions} actions, the unroll's behaviour policy "
+            f"{behaviour_actions}: they must be the same."
+        )

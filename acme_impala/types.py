@@ -1,0 +1,65 @@
+"""The structures that cross rooms: what an actor writes and what a network returns."""
+
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+# Nests of arrays or tensors: an array, a dict, a (named) tuple, or these inside one another.
+Nest = Any
+
+
+class Unroll(NamedTuple):
+    """What one actor saw and did in T+1 consecutive rows: the unit that Reverb stores.
+
+    Row t holds what the actor knew and did at observation t, so that everything of one row belongs
+    together: the action was taken AT the observation, and reward and discount are what it led TO.
+
+        row            0      1      2    ...    T-1      T
+        observation   x_0    x_1    x_2         x_T-1    x_T
+        action        a_0    a_1    a_2         a_T-1    a_T      taken at x_t
+        reward        r_0    r_1    r_2         r_T-1    r_T      that a_t led to
+        discount      d_0    d_1    d_2         d_T-1    d_T      that a_t led to (0: terminated)
+
+    Row T is the first row of the next unroll and serves only to bootstrap.
+
+    An episode's last observation has a row of its own, whose action leads nowhere. Row t is such a
+    row when `start_of_episode[t + 1]`; its action, logits, reward and discount are zero, and it is
+    masked out of every loss. The row before it holds discount 0 after a termination and 1 after a
+    truncation, so a truncation bootstraps from the true last observation.
+
+    The shapes below are of one unroll; a batch has B in front as it comes from Reverb
+    ([B, T+1, ...]) and after the time once the learner has transposed it ([T+1, B, ...]).
+    """
+
+    observation: Nest  # [T+1, ...]
+    action: Nest  # [T+1], of the action spec's dtype
+    behaviour_logits: Nest  # [T+1, A]: the parameters of mu(.|x_t), as the actor computed them
+    reward: Nest  # [T+1] float32, as the environment gave it (the learner clips)
+    discount: Nest  # [T+1] float32, the environment's own: 0 or 1, without gamma
+    start_of_episode: Nest  # [T+1] bool: x_t is the first observation of an episode
+    initial_state: Nest  # [...]: the recurrent state BEFORE row 0; () without recurrence
+    policy_version: Nest  # [] int64: the learner step whose weights acted in this unroll
+
+
+class PolicyValue(NamedTuple):
+    """A network's heads: the policy's logits [..., A] and the baseline V(x) [...]."""
+
+    logits: tf.Tensor
+    value: tf.Tensor
+
+
+class OAR(NamedTuple):
+    """An observation with the action and the reward that led to it (paper, section 5.3 and fig. 3).
+
+    Field for field Acme's own `OAR`, which cannot be imported here: `acme.wrappers` needs the old
+    gym. Networks therefore know an OAR by its fields (`is_oar`) and take either.
+    """
+
+    observation: Nest
+    action: Nest
+    reward: Nest
+
+
+def is_oar(observation: Nest) -> bool:
+    """Tells whether an observation is an OAR: this package's or Acme's."""
+    return getattr(observation, "_fields", None) == OAR._fields

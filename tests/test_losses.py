@@ -1,0 +1,375 @@
+"""The loss against NumPy: sums spelled out row by row, gradients in closed form and measured."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from acme_impala import losses
+from acme_impala.config import IMPALAConfig
+from acme_impala.types import PolicyValue, Unroll
+
+CONFIG = IMPALAConfig(discount=0.9, baseline_cost=0.7, lambda_=0.95)
+ENTROPY_COST = 0.03
+CONFIGS = {
+    "paper": CONFIG,
+    "own clips": dataclasses.replace(
+        CONFIG, clip_rho_threshold=1.5, clip_pg_rho_threshold=2.0, clip_c_threshold=0.8
+    ),
+    "no clips": dataclasses.replace(
+        CONFIG, clip_rho_threshold=None, clip_pg_rho_threshold=None, clip_c_threshold=None
+    ),
+    "soft": dataclasses.replace(CONFIG, reward_clipping="soft_asymmetric"),
+}
+
+
+def make_batch(num_rows=6, num_unrolls=3, num_actions=4, seed=0, episodes=True):
+    """A batch of num_rows + 1 rows in which some rows are an episode's last observation."""
+    rng = np.random.default_rng(seed)
+    shape = (num_rows + 1, num_unrolls)
+    starts = (rng.uniform(size=shape) < 0.3) & episodes
+    last = np.zeros(shape, bool)
+    last[:-1] = starts[1:]
+    discount = np.ones(shape)
+    discount[:-1][last[1:] & (rng.uniform(size=shape) < 0.5)[1:]] = 0.0
+    unroll = Unroll(
+        observation=np.zeros((*shape, 2)),
+        action=np.where(last, 0, rng.integers(num_actions, size=shape)),
+        behaviour_logits=np.where(last[..., None], 0, rng.normal(size=(*shape, num_actions))),
+        reward=np.where(last, 0, 2 * rng.normal(size=shape)),
+        discount=np.where(last, 0, discount),
+        start_of_episode=starts,
+        initial_state=(),
+        policy_version=np.zeros(num_unrolls, np.int64),
+    )
+    outputs = PolicyValue(
+        logits=rng.normal(size=(*shape, num_actions)), value=rng.normal(size=shape)
+    )
+    return unroll, outputs
+
+
+def as_tensors(unroll, outputs, dtype=tf.float64):
+    def tensor(array):
+        return tf.constant(array, dtype if array.dtype.kind == "f" else None)
+
+    return tf.nest.map_structure(tensor, unroll), PolicyValue(*map(tensor, outputs))
+
+
+def loss(unroll, outputs, config=CONFIG, entropy_cost=ENTROPY_COST, dtype=tf.float64):
+    unroll, outputs = as_tensors(unroll, outputs, dtype)
+    return losses.impala_loss(unroll, outputs, config=config, entropy_cost=entropy_cost)
+
+
+def gradients(unroll, outputs, config=CONFIG, dtype=tf.float64):
+    unroll, outputs = as_tensors(unroll, outputs, dtype)
+    with tf.GradientTape() as tape:
+        tape.watch(outputs)
+        total = losses.impala_loss(unroll, outputs, config=config, entropy_cost=ENTROPY_COST).total
+    return PolicyValue(*(gradient.numpy() for gradient in tape.gradient(total, outputs)))
+
+
+def log_softmax(logits):
+    return logits - np.log(np.sum(np.exp(logits)))
+
+
+def reference_rows(unroll, outputs, config):
+    """Yields (t, b, v_s, pg advantage, rho) of every row that counts, from x_{T-1} back to x_0."""
+
+    def clip(rho, threshold):
+        return rho if threshold is None else min(rho, threshold)
+
+    num_rows = len(unroll.reward) - 1
+    for b in range(unroll.reward.shape[1]):
+        next_v = next_value = outputs.value[num_rows, b]
+        for t in reversed(range(num_rows)):
+            v = value = outputs.value[t, b]
+            if not unroll.start_of_episode[t + 1, b]:
+                action, reward = unroll.action[t, b], unroll.reward[t, b]
+                if config.reward_clipping == "abs_one":
+                    reward = max(-1.0, min(1.0, reward))
+                else:
+                    reward = 5 * np.tanh(reward / 5) * (0.3 if reward < 0 else 1.0)
+                gamma = config.discount * unroll.discount[t, b]
+                rho = np.exp(
+                    log_softmax(outputs.logits[t, b])[action]
+                    - log_softmax(unroll.behaviour_logits[t, b])[action]
+                )
+                c = config.lambda_ * clip(rho, config.clip_c_threshold)
+                delta = clip(rho, config.clip_rho_threshold) * (reward + gamma * next_value - value)
+                v = value + delta + gamma * c * (next_v - next_value)
+                advantage = clip(rho, config.clip_pg_rho_threshold) * (
+                    reward + gamma * next_v - value
+                )
+                yield t, b, v, advantage, rho
+            next_v, next_value = v, value
+
+
+def reference(unroll, outputs, config, targets=None):
+    """The losses; with `targets`, those of other outputs are held fixed, as the loss does."""
+    policy_gradient = baseline = entropy = 0.0
+    for t, b, v, advantage, _ in targets or reference_rows(unroll, outputs, config):
+        log_pi = log_softmax(outputs.logits[t, b])
+        policy_gradient -= log_pi[unroll.action[t, b]] * advantage
+        baseline += 0.5 * (v - outputs.value[t, b]) ** 2
+        entropy -= np.sum(np.exp(log_pi) * log_pi)
+    total = policy_gradient + config.baseline_cost * baseline - ENTROPY_COST * entropy
+    return total, policy_gradient, baseline, entropy
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("seed", range(3))
+def test_losses_are_the_papers_sums(name, seed):
+    batch, config = make_batch(seed=seed), CONFIGS[name]
+    rows = list(reference_rows(*batch, config))
+    assert 0 < len(rows) < batch[0].reward[:-1].size  # some rows count, some do not
+    total, policy_gradient, baseline, entropy = reference(*batch, config)
+    result = loss(*batch, config)
+    np.testing.assert_allclose(result.total, total, rtol=1e-8)
+    metrics = {name: tensor.numpy() for name, tensor in result.metrics.items()}
+    np.testing.assert_allclose(metrics["total_loss"], total, rtol=1e-8)
+    np.testing.assert_allclose(metrics["policy_gradient_loss"], policy_gradient, rtol=1e-8)
+    np.testing.assert_allclose(metrics["baseline_loss"], baseline, rtol=1e-8)
+    np.testing.assert_allclose(metrics["entropy"], entropy / len(rows), rtol=1e-8)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_metrics_are_over_the_rows_that_count(name):
+    (unroll, outputs), config = make_batch(seed=5), CONFIGS[name]
+    rows = list(reference_rows(unroll, outputs, config))
+    vs = np.array([v for _, _, v, _, _ in rows])
+    values = np.array([outputs.value[t, b] for t, b, *_ in rows])
+    rhos = np.array([rho for *_, rho in rows])
+    threshold = config.clip_rho_threshold
+    metrics = loss(unroll, outputs, config).metrics
+    assert metrics["agent_steps"].dtype == tf.int64
+    assert metrics["agent_steps"] == len(rows)
+    np.testing.assert_allclose(metrics["mean_value"], values.mean())
+    np.testing.assert_allclose(
+        metrics["value_explained_variance"], 1 - np.var(vs - values) / np.var(vs)
+    )
+    np.testing.assert_allclose(metrics["mean_rho"], rhos.mean())
+    np.testing.assert_allclose(
+        metrics["rho_clipped_fraction"], 0 if threshold is None else np.mean(rhos > threshold)
+    )
+    assert all(metric.shape == () for metric in metrics.values())
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_gradients_are_the_papers(name):
+    """Section 4.2: (v - V) grad V, rho grad log pi advantage, and the entropy's."""
+    (unroll, outputs), config = make_batch(seed=7), CONFIGS[name]
+    logits, values = np.zeros_like(outputs.logits), np.zeros_like(outputs.value)
+    for t, b, v, advantage, _ in reference_rows(unroll, outputs, config):
+        values[t, b] = -config.baseline_cost * (v - outputs.value[t, b])
+        log_pi = log_softmax(outputs.logits[t, b])
+        pi = np.exp(log_pi)
+        chosen = np.eye(len(pi))[unroll.action[t, b]]
+        entropy = -np.sum(pi * log_pi)
+        logits[t, b] = -advantage * (chosen - pi) + ENTROPY_COST * pi * (log_pi + entropy)
+    result = gradients(unroll, outputs, config)
+    np.testing.assert_allclose(result.logits, logits, rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(result.value, values, rtol=1e-7, atol=1e-9)
+    assert not result.value[-1].any()  # the bootstrap value is a constant
+    assert not result.logits[-1].any()
+
+
+def test_gradients_are_finite_differences_with_the_targets_held_fixed():
+    unroll, outputs = make_batch(num_rows=3, num_unrolls=2, num_actions=3, seed=0)
+    targets = list(reference_rows(unroll, outputs, CONFIG))
+    result = gradients(unroll, outputs)
+    step = 1e-6
+    for field in ("logits", "value"):
+        measured = np.zeros_like(getattr(outputs, field))
+        for index in np.ndindex(measured.shape):
+            either = []
+            for sign in (1, -1):
+                moved = getattr(outputs, field).copy()
+                moved[index] += sign * step
+                moved = outputs._replace(**{field: moved})
+                either.append(reference(unroll, moved, CONFIG, targets)[0])
+            measured[index] = (either[0] - either[1]) / (2 * step)
+        np.testing.assert_allclose(getattr(result, field), measured, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("garbage", [np.nan, np.inf, -1e30])
+@pytest.mark.parametrize("in_graph", [False, True])
+def test_masked_rows_add_nothing_whatever_they_hold(garbage, in_graph):
+    unroll, outputs = make_batch(seed=3)
+    last = unroll.start_of_episode[1:]
+    # A masked row's value counts where the row before it was truncated: there it stays real.
+    bootstraps = np.zeros_like(last)
+    bootstraps[1:] = unroll.discount[:-2] > 0
+    assert (last & bootstraps).any()
+    assert (last & ~bootstraps).any()
+    dirty = tf.nest.map_structure(np.copy, (unroll, outputs))
+    for array in (dirty[0].reward, dirty[0].discount, dirty[0].behaviour_logits, dirty[1].logits):
+        array[:-1][last] = garbage
+    dirty[1].value[:-1][last & ~bootstraps] = garbage
+    dirty[0].action[:-1][last] = 1_000_000
+
+    function = tf.function(losses.impala_loss) if in_graph else losses.impala_loss
+    results = []
+    for batch in ((unroll, outputs), dirty):
+        batch_unroll, batch_outputs = as_tensors(*batch, tf.float32)
+        with tf.GradientTape() as tape:
+            tape.watch(batch_outputs)
+            result = function(batch_unroll, batch_outputs, config=CONFIG, entropy_cost=ENTROPY_COST)
+        results.append((result.metrics, tape.gradient(result.total, batch_outputs)))
+    (clean_metrics, clean_gradients), (metrics, dirty_gradients) = results
+    for name, metric in metrics.items():
+        np.testing.assert_array_equal(metric, clean_metrics[name], err_msg=name)
+    for gradient, clean_gradient in zip(dirty_gradients, clean_gradients, strict=True):
+        np.testing.assert_array_equal(gradient, clean_gradient)
+        assert not gradient.numpy()[:-1][last].any()
+
+
+def test_the_value_of_a_last_observation_counts_after_a_truncation_only():
+    unroll, outputs = make_batch(num_rows=3, num_unrolls=1, episodes=False)
+    unroll.start_of_episode[2] = True  # x_1 is the episode's last observation
+    other = outputs._replace(value=outputs.value.copy())
+    other.value[1] += 1.0
+    for discount, differs in ((1.0, True), (0.0, False)):
+        unroll.discount[0] = discount
+        assert (loss(unroll, outputs).total != loss(unroll, other).total) == differs
+
+
+def test_an_unroll_of_masked_rows_only():
+    unroll, outputs = make_batch(num_rows=2)
+    unroll.start_of_episode[:] = True
+    for tensor in loss(unroll, outputs).metrics.values():
+        assert tensor == 0
+    for gradient in gradients(unroll, outputs):
+        assert not gradient.any()
+
+
+def test_doubling_the_batch_doubles_the_loss():
+    unroll, outputs = make_batch()
+    twice = [
+        type(part)(*(np.concatenate([x, x], axis=1) if np.ndim(x) > 1 else x for x in part))
+        for part in (unroll, outputs)
+    ]
+    once, doubled = loss(unroll, outputs), loss(*twice)
+    np.testing.assert_allclose(doubled.total, 2 * once.total, rtol=1e-12)
+    for name in ("policy_gradient_loss", "baseline_loss", "agent_steps"):
+        np.testing.assert_allclose(doubled.metrics[name], 2 * once.metrics[name], rtol=1e-12)
+    for name in ("entropy", "mean_value", "mean_rho", "value_explained_variance"):
+        np.testing.assert_allclose(doubled.metrics[name], once.metrics[name], rtol=1e-9)
+
+
+def test_entropy_cost_may_be_a_tensor():
+    batch = make_batch()
+    result = loss(*batch, entropy_cost=tf.constant(0.5), dtype=tf.float32)
+    without = loss(*batch, entropy_cost=0.0, dtype=tf.float32)
+    steps = tf.cast(result.metrics["agent_steps"], tf.float32)
+    bonus = 0.5 * steps * result.metrics["entropy"]
+    np.testing.assert_allclose(result.total, without.total - bonus, rtol=1e-5)
+
+
+def test_explained_variance_is_zero_where_the_targets_do_not_vary():
+    unroll, outputs = make_batch(episodes=False)
+    unroll.reward[:] = 0
+    outputs.value[:] = 0
+    assert loss(unroll, outputs).metrics["value_explained_variance"] == 0
+
+
+def test_an_action_that_is_never_allowed_keeps_everything_finite():
+    unroll, outputs = make_batch(episodes=False)
+    unroll.action[:] = np.minimum(unroll.action, 2)
+    unroll.behaviour_logits[..., 3] = outputs.logits[..., 3] = -np.inf
+    three = (
+        unroll._replace(behaviour_logits=unroll.behaviour_logits[..., :3]),
+        outputs._replace(logits=outputs.logits[..., :3]),
+    )
+    np.testing.assert_allclose(loss(unroll, outputs).total, loss(*three).total, rtol=1e-12)
+    result = gradients(unroll, outputs)
+    np.testing.assert_allclose(result.logits[..., :3], gradients(*three).logits, atol=1e-12)
+    assert not result.logits[..., 3].any()
+
+
+def test_the_loss_learns_a_bandit_from_a_uniform_behaviour_policy():
+    """Off-policy data alone: the better action ends up likely, its value right."""
+    rng = np.random.default_rng(0)
+    unroll, _ = make_batch(num_rows=1, num_unrolls=256, num_actions=2, episodes=False)
+    action = rng.integers(2, size=unroll.action.shape)
+    unroll = unroll._replace(
+        action=action,
+        behaviour_logits=np.zeros_like(unroll.behaviour_logits),
+        reward=np.where(action == 1, 1.0, -1.0),
+        discount=np.zeros_like(unroll.discount),
+    )
+    logits, value = tf.Variable([0.0, 0.0]), tf.Variable(0.0)
+    unroll, _ = as_tensors(unroll, PolicyValue(np.zeros(1), np.zeros(1)), tf.float32)
+
+    @tf.function
+    def step():
+        with tf.GradientTape() as tape:
+            rows = PolicyValue(
+                tf.broadcast_to(logits, [2, 256, 2]), tf.broadcast_to(value, [2, 256])
+            )
+            total = losses.impala_loss(unroll, rows, config=CONFIG, entropy_cost=0.0).total
+        logits_gradient, value_gradient = tape.gradient(total, (logits, value))
+        logits.assign_sub(0.005 * logits_gradient)
+        value.assign_sub(0.005 * value_gradient)
+
+    for _ in range(300):
+        step()
+    assert tf.nn.softmax(logits)[1] > 0.95
+    # With rho clipped at one the value is of the policy min(mu, pi), normalised (equation 3).
+    clipped = np.minimum(0.5, tf.nn.softmax(logits).numpy())
+    share = np.mean(action[0] == 1)
+    weights = clipped * np.array([1 - share, share])
+    np.testing.assert_allclose(value.numpy(), (weights / weights.sum()) @ [-1, 1], atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("how", "rewards", "expected"),
+    [
+        ("abs_one", [-7.0, -0.5, 0.0, 0.5, 7.0], [-1.0, -0.5, 0.0, 0.5, 1.0]),
+        (
+            "soft_asymmetric",
+            [-1e6, -5.0, 0.0, 5.0, 1e6],
+            [-1.5, -1.5 * np.tanh(1), 0.0, 5 * np.tanh(1), 5.0],
+        ),
+        ("none", [-7.0, 0.0, 1e6], [-7.0, 0.0, 1e6]),
+    ],
+)
+def test_clip_rewards(how, rewards, expected):
+    np.testing.assert_allclose(losses.clip_rewards(rewards, how), expected, rtol=1e-6)
+    assert np.isnan(losses.clip_rewards([np.nan], how))
+
+
+def test_an_unknown_reward_clipping_is_named():
+    with pytest.raises(ValueError, match="abs_one, soft_asymmetric, none, got 'half'"):
+        losses.clip_rewards([1.0], "half")
+
+
+@pytest.mark.parametrize(
+    ("field", "change", "message"),
+    [
+        ("value", lambda x: x[:-1], r"outputs.value must be \[T\+1, B\]"),
+        ("value", lambda x: x[..., None], r"outputs.value must be \[T\+1, B\]"),
+        ("logits", lambda x: x[:, :1], r"outputs.logits must be \[T\+1, B, A\]"),
+        ("logits", lambda x: x[..., :2], "2 actions, the unroll's behaviour policy 4"),
+        ("reward", lambda x: x[:-1], r"unroll.reward must be \[T\+1, B\]"),
+        ("behaviour_logits", lambda x: x[..., 0], "unroll.behaviour_logits must be"),
+        ("action", lambda x: x.astype(np.float32), "actions must be integers"),
+        ("start_of_episode", lambda x: x[:1], "at least two rows"),
+        ("start_of_episode", lambda x: x[:, 0], "time-major batch"),
+    ],
+)
+def test_what_does_not_fit_is_named(field, change, message):
+    unroll, outputs = make_batch()
+    if field in Unroll._fields:
+        unroll = unroll._replace(**{field: change(getattr(unroll, field))})
+    else:
+        outputs = outputs._replace(**{field: change(getattr(outputs, field))})
+    with pytest.raises(ValueError, match=message):
+        loss(unroll, outputs)
+
+
+def test_an_action_outside_the_policy_is_refused():
+    unroll, outputs = make_batch(episodes=False)
+    unroll.action[0, 0] = 4
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        loss(unroll, outputs)
