@@ -1,0 +1,71 @@
+import pytest
+import sonnet as snt
+import tensorflow as tf
+from dm_env import specs
+
+from acme_impala.networks import NetworkConfig, SonnetNetwork, check_network, make_network
+
+from .examples import IMAGE, INSTRUCTION, VECTOR, environment_spec, oar
+
+
+class Core(snt.RNNCore):
+    """A core whose outputs are what the test says."""
+
+    def __init__(self, logits=(3,), value=(), state=(4,), next_state=None):
+        super().__init__()
+        self._logits, self._value, self._state = logits, value, state
+        self._next_state = next_state or self.initial_state
+
+    def initial_state(self, batch_size):
+        return (tf.zeros([batch_size, *self._state]),)
+
+    def __call__(self, observation, state):
+        batch_size = observation.shape[0]
+        output = tf.zeros([batch_size, *self._logits]), tf.zeros([batch_size, *self._value])
+        return output, self._next_state(batch_size)
+
+
+class UnrollWithoutBaseline(SonnetNetwork):
+    """Steps as it should and unrolls to values with a dimension too many."""
+
+    def unroll(self, observation, state, start_of_episode):
+        output, state = super().unroll(observation, state, start_of_episode)
+        return output._replace(value=output.value[..., tf.newaxis]), state
+
+
+@pytest.mark.parametrize("core", ["feedforward", "lstm"])
+@pytest.mark.parametrize("spec", [VECTOR, oar({"RGB": IMAGE, "INSTR": INSTRUCTION})])
+def test_the_networks_of_the_factory_pass(spec, core):
+    spec = environment_spec(spec)
+    check_network(make_network(spec, NetworkConfig(core=core)), spec)
+
+
+def test_a_sonnet_network_gets_its_variables():
+    network = SonnetNetwork(snt.DeepRNN([snt.LSTM(4), lambda x: (x[:, :3], x[:, 3])]))
+    assert not network.variables
+    check_network(network, environment_spec(VECTOR))
+    assert len(network.variables) == 3
+
+
+@pytest.mark.parametrize(
+    ("core", "message"),
+    [
+        (Core(logits=(4,)), r"logits of shape \(3, 4\), and for 3 actions .* must be \[3, 3\]"),
+        (Core(logits=()), r"logits of shape \(3,\)"),
+        (Core(value=(1,)), r"value of shape \(3, 1\), .* must be \[3\].*squeeze"),
+        (Core(next_state=lambda n: (tf.zeros([n, 5]),)), r"float32\[3, 4\].*float32\[3, 5\]"),
+        (Core(next_state=lambda n: (tf.zeros([n, 4], tf.float64),)), r"float64\[3, 4\]"),
+        (Core(next_state=lambda n: [tf.zeros([n, 4])]), "structure, shapes and dtypes"),
+        (Core(next_state=lambda n: tf.zeros([n, 4])), "structure, shapes and dtypes"),
+        (UnrollWithoutBaseline(Core()), r"network.unroll.* value of shape \(2, 3, 1\)"),
+    ],
+)
+def test_a_network_that_does_not_fit_is_refused(core, message):
+    with pytest.raises(ValueError, match=message):
+        check_network(core, environment_spec(VECTOR))
+
+
+def test_the_actions_are_looked_at_first():
+    spec = environment_spec(VECTOR)._replace(actions=specs.Array((2,), float))
+    with pytest.raises(ValueError, match="continuous action space"):
+        check_network(Core(), spec)
