@@ -1,0 +1,70 @@
+"""ObservationActionReward shows what led to each observation, and hides nothing else."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from acme_impala.environments import Catch, MemoryChain, ObservationActionReward
+from acme_impala.types import OAR, is_oar
+
+
+def test_the_oar_of_a_step_is_its_observation_action_and_reward():
+    wrapped, plain = ObservationActionReward(MemoryChain(2)), MemoryChain(2)
+    for action in (1, 1, 0, 1, 1, 0, 0):
+        got, expected = wrapped.step(action), plain.step(action)
+        assert is_oar(got.observation)
+        assert got.step_type == expected.step_type
+        assert got.reward == expected.reward
+        np.testing.assert_array_equal(got.observation.observation, expected.observation)
+        led_to_it = not expected.first()
+        assert got.observation.action == (action if led_to_it else 0)
+        assert got.observation.reward == (expected.reward if led_to_it else 0)
+
+
+def test_a_restart_after_the_end_shows_zeros():
+    environment = ObservationActionReward(Catch(rows=2))
+    environment.reset()
+    last = environment.step(2)
+    assert last.last()
+    assert last.observation.action == 2
+    assert abs(last.observation.reward) == 1
+    for restarted in (environment.step(2), environment.reset()):
+        assert restarted.first()
+        assert restarted.observation.action == 0
+        assert restarted.observation.reward == 0
+
+
+def test_specs_are_those_of_the_wrapped_environment():
+    catch = Catch()
+    environment = ObservationActionReward(catch)
+    assert environment.observation_spec() == OAR(
+        catch.observation_spec(), catch.action_spec(), catch.reward_spec()
+    )
+    assert environment.action_spec() == catch.action_spec()
+    assert environment.reward_spec() == catch.reward_spec()
+    assert environment.discount_spec() == catch.discount_spec()
+
+
+@pytest.mark.parametrize("dtype", [int, np.int32, np.int64])
+def test_the_last_action_has_the_dtype_of_the_spec(dtype):
+    environment = ObservationActionReward(Catch())
+    environment.reset()
+    action = environment.step(dtype(1)).observation.action
+    assert environment.action_spec().validate(action).dtype == np.int32
+
+
+def test_other_attributes_are_those_of_the_wrapped_environment():
+    class WithScore(Catch):
+        score = 7
+
+    environment = ObservationActionReward(WithScore())
+    assert environment.score == 7
+    assert not hasattr(environment, "game_over")
+    with pytest.raises(AttributeError, match="_rows"):
+        _ = environment._rows
+
+
+def test_it_can_be_pickled():
+    environment = pickle.loads(pickle.dumps(ObservationActionReward(Catch())))
+    assert environment.reset().first()
