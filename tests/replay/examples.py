@@ -1,0 +1,104 @@
+"""Small unrolls by number, and servers for them."""
+
+import contextlib
+import tempfile
+import time
+
+import numpy as np
+import reverb
+import tensorflow as tf
+import tree
+from acme.specs import EnvironmentSpec
+from dm_env import specs
+
+from acme_impala import replay
+from acme_impala.types import Unroll
+
+OBSERVATION_SPEC = {
+    "pixels": specs.BoundedArray((2, 2), np.uint8, 0, 255, "pixels"),
+    "vector": specs.Array((3,), np.float32, "vector"),
+}
+NUM_ACTIONS = 3
+
+
+def environment_spec(observations=None, num_actions=NUM_ACTIONS):
+    return EnvironmentSpec(
+        observations=OBSERVATION_SPEC if observations is None else observations,
+        actions=specs.DiscreteArray(num_actions),
+        rewards=specs.Array((), np.float32),
+        discounts=specs.BoundedArray((), np.float32, 0, 1),
+    )
+
+
+NUMBERED = replay.unroll_signature(environment_spec(specs.Array((), np.float32)), (), 1)
+
+
+@contextlib.contextmanager
+def serving(signature, capacity):
+    """A server with one queue; gives a client of it.
+
+    It takes five seconds to stop while a writer is open.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        server = reverb.Server(
+            [replay.make_queue(signature, capacity)],
+            port=None,
+            checkpointer=reverb.checkpointers.DefaultCheckpointer(directory),
+        )
+        try:
+            yield reverb.Client(f"localhost:{server.port}")
+        finally:
+            server.stop()
+
+
+class NumberedWriter:
+    """Writes the unrolls 0, 1, 2, ... with their number as policy version."""
+
+    def __init__(self, client):
+        self._writer = client.trajectory_writer(num_keep_alive_refs=1)
+        self.written = 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self._writer.close()
+
+    def write(self, count=1):
+        for _ in range(count):
+            unroll = tree.map_structure(
+                lambda spec: np.zeros(spec.shape, spec.dtype.as_numpy_dtype), NUMBERED
+            )
+            self._writer.append(unroll._replace(policy_version=np.int64(self.written)))
+            self._writer.create_item(
+                table=replay.QUEUE,
+                priority=1.0,
+                trajectory=tree.map_structure(lambda column: column[-1], self._writer.history),
+            )
+            self.written += 1
+
+    def flush(self, timeout_ms=None):
+        self._writer.flush(0, timeout_ms=timeout_ms)
+
+
+def table_info(client):
+    return client.server_info()[replay.QUEUE]
+
+
+def sample(client, count):
+    """Samples so many unrolls from the queue, as numpy arrays; does not wait for ever for them."""
+    unrolls = []
+    deadline = time.monotonic() + 20
+    while len(unrolls) < count:
+        available = min(table_info(client).current_size, count - len(unrolls))
+        assert available or time.monotonic() < deadline, f"got {len(unrolls)} of {count} unrolls"
+        if available:
+            samples = client.sample(
+                replay.QUEUE, available, emit_timesteps=False, unpack_as_table_signature=True
+            )
+            unrolls += [Unroll(*sample.data) for sample in samples]
+    return unrolls
+
+
+def as_specs(nest):
+    return tree.map_structure(lambda x: (tuple(x.shape), tf.as_dtype(x.dtype)), nest)

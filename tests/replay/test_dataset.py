@@ -1,0 +1,186 @@
+"""Batches come in the order of writing, none is lost, and the wait for one can be ended."""
+
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from acme_impala import replay
+from acme_impala.replay import dataset as dataset_lib
+from acme_impala.types import OAR, Unroll
+
+from .examples import (
+    NUMBERED,
+    NumberedWriter,
+    as_specs,
+    environment_spec,
+    serving,
+    table_info,
+)
+
+
+def versions(batch):
+    return batch.policy_version.numpy().tolist()
+
+
+def in_thread(function):
+    thread = threading.Thread(target=function)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 8])
+def test_batches_hold_the_unrolls_in_the_order_of_writing(batch_size):
+    with serving(NUMBERED, batch_size) as client, NumberedWriter(client) as writer:
+        dataset = replay.UnrollDataset(client, batch_size)
+        writing = in_thread(lambda: writer.write(10 * batch_size))
+        for i in range(10):
+            batch = next(dataset)
+            assert versions(batch) == list(range(i * batch_size, (i + 1) * batch_size))
+        writing.join()
+        assert table_info(client).current_size == 0
+
+
+def test_a_batch_has_the_unrolls_side_by_side_as_the_element_spec_says():
+    state = (tf.TensorSpec((4,), tf.float32), tf.TensorSpec((), tf.float32))
+    observations = OAR(*environment_spec()[:3])
+    signature = replay.unroll_signature(environment_spec(observations), state, unroll_length=2)
+    rng = np.random.default_rng(0)
+    unrolls = [
+        tf.nest.map_structure(
+            lambda spec: (100 * rng.random(spec.shape)).astype(spec.dtype.as_numpy_dtype),
+            signature,
+        )
+        for _ in range(3)
+    ]
+    with serving(signature, capacity=3) as client:
+        writer = client.trajectory_writer(num_keep_alive_refs=1)
+        for unroll in unrolls:
+            writer.append(unroll)
+            trajectory = tf.nest.map_structure(lambda column: column[-1], writer.history)
+            writer.create_item(replay.QUEUE, 1.0, trajectory)
+        writer.flush()
+        writer.close()
+        dataset = replay.UnrollDataset(client, batch_size=3)
+        batch = next(dataset)
+
+    expected = tf.nest.map_structure(lambda *parts: np.stack(parts), *unrolls)
+    for got, element_spec, value in zip(
+        tf.nest.flatten(batch),
+        tf.nest.flatten(dataset.element_spec),
+        tf.nest.flatten(expected),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(got, value)
+        assert element_spec.shape == value.shape
+        assert element_spec.dtype == got.dtype == value.dtype
+    assert Unroll._fields == type(batch)._fields
+    assert as_specs(batch) == as_specs(expected)
+
+
+def test_no_unroll_is_lost_when_a_batch_takes_longer_than_the_dataset_polls():
+    with serving(NUMBERED, capacity=3) as client, NumberedWriter(client) as writer:
+        dataset = replay.UnrollDataset(client, batch_size=3)
+
+        def write():
+            for pause in (0.0, 1.3, 0.0, 1.1, 0.2, 0.0):
+                time.sleep(pause)
+                writer.write()
+                writer.flush()
+
+        writing = in_thread(write)
+        assert versions(next(dataset)) == [0, 1, 2]
+        assert versions(next(dataset)) == [3, 4, 5]
+        writing.join()
+
+
+def test_no_unroll_is_lost_that_arrives_when_the_sampler_gives_up(monkeypatch):
+    # Two in flight lose three in a hundred here.
+    monkeypatch.setattr(dataset_lib, "_SAMPLER_MILLISECONDS", 30)
+    rng = np.random.default_rng(0)
+    with serving(NUMBERED, capacity=2) as client, NumberedWriter(client) as writer:
+        dataset = replay.UnrollDataset(client, batch_size=1, should_stop=lambda: True)
+
+        def write():
+            for _ in range(100):
+                writer.write()
+                time.sleep(rng.uniform(0.028, 0.033))
+
+        writing = in_thread(write)
+        assert [versions(next(dataset)) for _ in range(100)] == [[i] for i in range(100)]
+        writing.join()
+        with pytest.raises(StopIteration):
+            next(dataset)
+        time.sleep(0.2)  # A sampler that is made without a server looks for it for half a minute.
+
+
+@pytest.mark.parametrize("batch_size", [2, 8])
+def test_no_more_than_the_next_batch_waits_outside_the_queue(batch_size):
+    # What waits there grows stale, and actors do not wait for it.
+    with serving(NUMBERED, capacity=50) as client, NumberedWriter(client) as writer:
+        dataset = replay.UnrollDataset(client, batch_size)
+        writer.write(50)
+        writer.flush()
+        next(dataset)
+        time.sleep(0.3)
+        waiting = 50 - table_info(client).current_size - batch_size
+        assert batch_size <= waiting <= batch_size + 4  # A few are in flight.
+
+
+def test_waiting_ends_with_stop_iteration_when_it_should_stop():
+    stop = threading.Event()
+    with serving(NUMBERED, capacity=4) as client, NumberedWriter(client) as writer:
+        dataset = replay.UnrollDataset(client, batch_size=2, should_stop=stop.is_set)
+        writer.write(3)
+        assert versions(next(dataset)) == [0, 1]
+        timer = threading.Timer(0.5, stop.set)
+        timer.start()
+        started = time.monotonic()
+        with pytest.raises(StopIteration):
+            next(dataset)
+        assert 0.4 < time.monotonic() - started < 1.5
+        with pytest.raises(StopIteration):  # It has ended for good.
+            next(dataset)
+
+
+def test_an_interrupt_of_the_wait_gets_through_and_ends_the_iteration():
+    class InterruptError(Exception):
+        pass
+
+    def interrupt(*_):
+        raise InterruptError
+
+    previous = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with serving(NUMBERED, capacity=1) as client:
+            dataset = replay.UnrollDataset(client, batch_size=1)
+            signal.setitimer(signal.ITIMER_REAL, 0.5)
+            with pytest.raises(InterruptError):
+                next(dataset)
+            # Nothing waits in C++ any more: Python could not exit before it came back.
+            started = time.monotonic()
+            with pytest.raises(StopIteration):
+                next(dataset)
+            assert time.monotonic() - started < 2.0
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+def test_the_wait_for_a_server_that_went_away_ends_when_it_should_stop():
+    with serving(NUMBERED, capacity=1) as client:
+        dataset = replay.UnrollDataset(client, batch_size=1, should_stop=lambda: True)
+    started = time.monotonic()
+    with pytest.raises(StopIteration):
+        next(dataset)
+    assert time.monotonic() - started < 2.0
+
+
+def test_a_server_that_is_never_up_is_given_up_when_it_should_stop():
+    with serving(NUMBERED, capacity=1) as client:
+        pass
+    with pytest.raises(ConnectionError):
+        replay.UnrollDataset(client, batch_size=1, should_stop=lambda: True)
