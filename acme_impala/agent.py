@@ -1,0 +1,105 @@
+"""The single-process agent: actor, queue and learner behind one acme.Actor."""
+
+import tempfile
+from collections.abc import Sequence
+
+import acme
+import dm_env
+import numpy as np
+import reverb
+from acme import specs
+from acme.utils import counting, loggers
+
+from acme_impala import builder as builder_lib
+from acme_impala import networks, types
+from acme_impala.config import IMPALAConfig
+
+
+class IMPALA(acme.Actor, acme.VariableSource):
+    """Acts and learns in one process, for `acme.EnvironmentLoop` and for tests.
+
+    Unrolls go through a real Reverb queue. The learner steps between unrolls, as soon as a batch
+    has been written, so the same seed gives the same run. To act without learning, give an
+    `IMPALAActor` the agent as its variable source.
+    """
+
+    def __init__(
+        self,
+        environment_spec: specs.EnvironmentSpec,
+        network: networks.Network,
+        config: IMPALAConfig = IMPALAConfig(),
+        *,
+        seed: int = 0,
+        environment_name: str = "the environment",
+        counter: counting.Counter | None = None,
+        logger: loggers.Logger | None = None,
+    ):
+        """Makes the agent and its Reverb server.
+
+        Args:
+            environment_spec: `acme.make_environment_spec(environment)`.
+            network: what `networks.make_network` makes, or anything like an snt.RNNCore that
+                returns ((logits, value), state).
+            config: the hyperparameters.
+            seed: of the actions' sampling.
+            environment_name: named in errors.
+            counter: told of learner steps and environment frames.
+            logger: told of the learner's metrics.
+
+        Raises:
+            ValueError: network and environment do not fit each other.
+        """
+        network = networks.as_impala_network(network)
+        networks.check_network(network, environment_spec)
+        builder = builder_lib.IMPALABuilder(config, networks.state_spec(network))
+        self._config = config
+        # Without a directory of ours, the server leaves one of its own in /tmp behind.
+        directory = tempfile.TemporaryDirectory(prefix="acme_impala_reverb_")
+        server = reverb.Server(
+            builder.make_replay_tables(environment_spec),
+            port=None,
+            checkpointer=reverb.checkpointers.DefaultCheckpointer(directory.name),
+        )
+        client = reverb.Client(f"localhost:{server.port}")
+        self._adder = builder.make_adder(client, environment_name=environment_name)
+        self.learner = builder.make_learner(
+            seed, network, builder.make_dataset_iterator(client), client, counter, logger=logger
+        )
+        # The actor shares the learner's network: it changes only where an unroll begins.
+        self._actor = builder.make_actor(seed, network, self._adder, self.learner)
+        self._unrolls_sampled = 0
+        # Last, for attributes go in their order: a server waits five seconds for an open writer.
+        self._server = server
+        self._directory = directory
+
+    def observe_first(self, timestep: dm_env.TimeStep):
+        """Starts an episode."""
+        self._actor.observe_first(timestep)
+
+    def select_action(self, observation: types.Nest) -> np.ndarray:
+        """Samples an action for one observation; learns first if an unroll begins with it."""
+        if self._adder.unroll_begins:
+            self._learn()
+        return self._actor.select_action(observation)
+
+    def observe(self, action: types.Nest, next_timestep: dm_env.TimeStep):
+        """Records a step."""
+        self._actor.observe(action, next_timestep)
+
+    def update(self, wait: bool = False):
+        """Does nothing: the agent learns between unrolls, when it is asked for an action."""
+
+    @property
+    def unrolls_written(self) -> int:
+        """Unrolls that the actor has written."""
+        return self._adder.unrolls_written
+
+    def get_variables(self, names: Sequence[str]) -> list[list[np.ndarray]]:
+        """The learner's weights, for an evaluator."""
+        return self.learner.get_variables(names)
+
+    def _learn(self):
+        """Learns from the batches that are complete."""
+        while self._adder.unrolls_written - self._unrolls_sampled >= self._config.batch_size:
+            self.learner.step()
+            self._unrolls_sampled += self._config.batch_size

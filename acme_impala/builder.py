@@ -1,0 +1,115 @@
+"""Makes the parts of an IMPALA agent, by the signatures of Acme's builders."""
+
+from collections.abc import Callable, Iterator
+
+import acme
+import numpy as np
+import reverb
+from acme import adders, specs
+from acme.utils import counting, loggers
+
+from acme_impala import acting, learning, networks, replay, types
+from acme_impala.config import IMPALAConfig
+
+
+class IMPALABuilder:
+    """Builds tables, adder, dataset, actor and learner.
+
+    The methods have the signatures of dm-acme 0.4.0's `GenericActorLearnerBuilder` (which is not
+    inherited: importing it needs jax), so that Acme's `LocalLayout` and `DistributedLayout` run it.
+    Arguments after a `*` are this package's own.
+    """
+
+    def __init__(
+        self,
+        config: IMPALAConfig = IMPALAConfig(),
+        state_spec: types.Nest = (),
+    ):
+        """Makes a builder.
+
+        Args:
+            config: the hyperparameters.
+            state_spec: nest of tf.TensorSpec of the network's recurrent state, without a batch
+                dimension: `networks.state_spec(network)`; () for a network without recurrence.
+        """
+        self._config = config
+        self._state_spec = state_spec
+
+    def make_replay_tables(self, environment_spec: specs.EnvironmentSpec) -> list[reverb.Table]:
+        """Makes the queue of unrolls."""
+        signature = replay.unroll_signature(
+            environment_spec, self._state_spec, self._config.unroll_length
+        )
+        return [replay.make_queue(signature, self._config.queue_capacity)]
+
+    def make_dataset_iterator(
+        self,
+        replay_client: reverb.Client,
+        *,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> Iterator[types.Unroll]:
+        """Makes the iterator over batches of unrolls, [B, T+1, ...]."""
+        return replay.UnrollDataset(replay_client, self._config.batch_size, should_stop=should_stop)
+
+    def make_adder(
+        self,
+        replay_client: reverb.Client,
+        *,
+        environment_name: str = "the environment",
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> replay.UnrollAdder:
+        """Makes an adder that writes unrolls into the queue."""
+        return replay.UnrollAdder(
+            replay_client, environment_name=environment_name, should_stop=should_stop
+        )
+
+    def make_actor(
+        self,
+        random_key: int | np.ndarray,
+        policy_network: networks.Network,
+        adder: adders.Adder | None = None,
+        variable_source: acme.VariableSource | None = None,
+        *,
+        greedy: bool = False,
+    ) -> acme.Actor:
+        """Makes an actor.
+
+        Args:
+            random_key: a seed, or one of jax's keys.
+            policy_network: the network to act with.
+            adder: where steps go; None for an evaluator.
+            variable_source: the learner.
+            greedy: take the likeliest action instead of sampling.
+        """
+        return acting.IMPALAActor(
+            policy_network,
+            adder=adder,
+            variable_source=variable_source,
+            seed=np.asarray(random_key).ravel().tolist(),
+            greedy=greedy,
+        )
+
+    def make_learner(
+        self,
+        random_key: int | np.ndarray,
+        networks: networks.Network,
+        dataset: Iterator[types.Unroll],
+        replay_client: reverb.Client | None = None,
+        counter: counting.Counter | None = None,
+        *,
+        logger: loggers.Logger | None = None,
+    ) -> learning.IMPALALearner:
+        """Makes the learner.
+
+        Args:
+            random_key: not used: learning draws no random numbers.
+            networks: the network to train.
+            dataset: what `make_dataset_iterator` made.
+            replay_client: not used: a queue has no priorities to write back.
+            counter: told of learner steps and environment frames.
+            logger: told of the metrics at every step; None: Acme's default.
+        """
+        del random_key, replay_client
+        return learning.IMPALALearner(
+            networks, dataset, self._config, counter=counter, logger=logger
+        )
