@@ -1,0 +1,106 @@
+"""What an experiment is: environment, network, agent and how long."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import dm_env
+from acme import specs
+
+from acme_impala import networks
+from acme_impala.config import IMPALAConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class ExperimentConfig:
+    """An experiment, whichever way it is run.
+
+    Attributes:
+        environment_factory: called with (seed, evaluation) in every process that needs an
+            environment: `environments.EnvironmentFactory`, or any function that can be pickled.
+        network_factory: called with the environment's spec: `networks.NetworkConfig`, or any
+            function that can be pickled.
+        workdir: the run directory. It is made if it is not there; where it holds a run with the
+            same config, that run is continued.
+        num_frames: environment frames to learn from before the run ends.
+        agent: the hyperparameters.
+        seed: of initial weights, environments and action sampling.
+        evaluate_every: environment frames (learned from) between evaluations; None: a fiftieth of
+            `num_frames`.
+        evaluation_episodes: episodes of an evaluation.
+        greedy_evaluation: evaluate the likeliest actions instead of sampling.
+        target_return: the run ends as soon as an evaluation's mean return reaches this.
+        checkpoint_seconds: between checkpoints. One more is written at the end.
+        checkpoints_to_keep: older ones are deleted.
+
+    Raises:
+        ValueError: a value is impossible; the message names it and says what would do.
+    """
+
+    environment_factory: Callable[[int, bool], dm_env.Environment]
+    network_factory: Callable[[specs.EnvironmentSpec], networks.Network]
+    workdir: str
+    num_frames: int
+    agent: IMPALAConfig = IMPALAConfig()
+    seed: int = 0
+    evaluate_every: int | None = None
+    evaluation_episodes: int = 20
+    greedy_evaluation: bool = False
+    target_return: float | None = None
+    checkpoint_seconds: float = 60.0
+    checkpoints_to_keep: int = 3
+
+    def __post_init__(self):
+        for name in ("num_frames", "evaluation_episodes", "checkpoints_to_keep"):
+            _require_positive(name, getattr(self, name))
+        if self.evaluate_every is not None:
+            _require_positive("evaluate_every", self.evaluate_every)
+        if not self.checkpoint_seconds > 0:
+            raise ValueError(f"checkpoint_seconds must be positive, got {self.checkpoint_seconds}.")
+        if self.target_return is not None and math.isnan(self.target_return):
+            raise ValueError("target_return must be a number, got nan. None sets no target.")
+        if not isinstance(self.seed, int) or self.seed < 0:
+            raise ValueError(f"seed must be a whole number of at least 0, got {self.seed!r}.")
+        if not self.workdir:
+            raise ValueError("workdir must name a directory for checkpoints and logs.")
+
+    @property
+    def evaluation_period(self) -> int:
+        """Environment frames between evaluations."""
+        return self.evaluate_every or max(1, self.num_frames // 50)
+
+    def to_json(self) -> dict[str, Any]:
+        """What is stored of a run, and held against a later start with the same workdir.
+
+        Everything but the workdir itself, which may be moved.
+        """
+        fields = _to_json(self)
+        del fields["workdir"]
+        return fields
+
+
+def _to_json(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: _to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {"type": type(value).__name__, **fields}
+    if isinstance(value, list | tuple):
+        return [_to_json(item) for item in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, dict):
+        return {str(key): _to_json(item) for key, item in value.items()}
+    if isinstance(value, functools.partial):
+        return {
+            "type": "partial",
+            "function": _to_json(value.func),
+            "arguments": _to_json([value.args, value.keywords]),
+        }
+    name = getattr(value, "__qualname__", type(value).__qualname__)
+    return f"{getattr(value, '__module__', '')}.{name}"
+
+
+def _require_positive(name: str, value: Any):
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}.")

@@ -1,0 +1,114 @@
+"""Launches a program on this machine, shows its progress, and says what failed."""
+
+import os
+import signal
+import threading
+
+import launchpad as lp
+import psutil
+from launchpad.nodes.python import local_multi_processing
+
+from acme_impala.experiments import run_directory
+from acme_impala.experiments.config import ExperimentConfig
+from acme_impala.experiments.processes import LAUNCHER_VARIABLE, POLL_SECONDS, is_alive
+from acme_impala.experiments.program import make_program
+from acme_impala.experiments.progress import LiveLine
+from acme_impala.experiments.run_directory import RunDirectory
+
+LAUNCH_TYPES = ("local_mp", "local_mt")
+
+
+class NodeFailedError(RuntimeError):
+    """A node of the program failed; the message ends with the first failing node's traceback."""
+
+
+def launch(
+    config: ExperimentConfig,
+    num_actors: int,
+    *,
+    launch_type: str = "local_mp",
+    accept_new_config: bool = False,
+):
+    """Makes the program of an experiment, runs it to its end, and shows one live line meanwhile.
+
+    Ctrl-C or SIGTERM end the program in order: a last checkpoint is written. Needs no tmux. Must be
+    called from the main thread, where signals arrive.
+
+    Args:
+        config: the experiment.
+        num_actors: actor nodes.
+        launch_type: 'local_mp', a process for each node; or 'local_mt', threads of this process.
+        accept_new_config: continue a run whose stored config differs.
+
+    Raises:
+        ValueError: something does not fit; no process was started.
+        NodeFailedError: a node failed; the others were stopped.
+    """
+    if launch_type not in LAUNCH_TYPES:
+        raise ValueError(f"launch_type must be one of {', '.join(LAUNCH_TYPES)}: {launch_type!r}.")
+    program = make_program(config, num_actors, accept_new_config=accept_new_config)
+    directory = RunDirectory(config.workdir)
+    try:
+        _run(program, directory, config.num_frames, launch_type)
+    finally:
+        run_directory.release(directory)
+
+
+def _run(program: lp.Program, directory: RunDirectory, num_frames: int, launch_type: str):
+    """Launches a program and waits for its end; raises NodeFailedError."""
+    manager = lp.launch(
+        program,
+        launch_type=launch_type,
+        terminal="current_terminal",
+        local_resources=_local_resources(program),
+    )
+    deaths: list[str] = []
+    if launch_type == "local_mp":
+        watch = threading.Thread(target=_watch, args=(manager.stop_event(), deaths), daemon=True)
+        watch.start()
+    with LiveLine(directory, num_frames):
+        try:
+            manager.wait()
+        except Exception as error:  # Of a thread; its report is below, with its traceback.
+            deaths.append(f"a thread: {error!r}")
+    reports = sorted(directory.failures.iterdir())  # By time.
+    if reports:
+        name = reports[0].stem.split("-", 1)[1]
+        raise NodeFailedError(f"Node {name} failed:\n\n{reports[0].read_text()}")
+    if deaths:
+        raise NodeFailedError(
+            f"Node {deaths[0]} died without a traceback: killed from outside, or out of memory."
+        )
+
+
+def _local_resources(program: lp.Program) -> dict[str, local_multi_processing.PythonProcess]:
+    """The processes' environments: only the learner sees a GPU, and all know their launcher."""
+    launcher = {LAUNCHER_VARIABLE: str(os.getpid())}
+    no_gpu = {"CUDA_VISIBLE_DEVICES": "-1"}
+    return {
+        label: local_multi_processing.PythonProcess(
+            env=launcher if label == "learner" else {**launcher, **no_gpu}
+        )
+        for label in program.groups
+    }
+
+
+def _watch(stop: threading.Event, deaths: list[str]):
+    """Ends the program when a process has gone before its end.
+
+    Launchpad starts each node behind a shell whose exit status says nothing, and would wait on for
+    one that was killed.
+    """
+    commands = {child: child.cmdline() for child in psutil.Process().children()}
+    # The command of a node's shell: bash, .../decorate_output, colour, title, ...
+    shells = {
+        child: command[3]
+        for child, command in commands.items()
+        if len(command) > 3 and command[1].endswith("decorate_output")
+    }
+    while not stop.wait(POLL_SECONDS):
+        gone = [title for shell, title in shells.items() if not is_alive(shell)]
+        if gone and not stop.wait(1.0):  # A node that ended the program may go before the others.
+            deaths.extend(gone)
+            os.kill(os.getpid(), signal.SIGTERM)
+            return

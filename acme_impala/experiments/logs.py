@@ -1,0 +1,120 @@
+"""Logs: CSV and TensorBoard, a file for each node, rows by environment frames learned from."""
+
+import csv
+import math
+import os
+import pathlib
+import time
+
+from acme.utils import loggers
+from acme.utils.loggers import tf_summary
+
+from acme_impala.experiments.run_directory import RunDirectory
+
+# Every row has it: environment frames learned from when the row was written.
+FRAMES = "frames"
+
+
+def make_logger(
+    directory: RunDirectory, node: str, *, every_seconds: float = 0.0
+) -> loggers.Logger:
+    """Makes a node's logger.
+
+    Args:
+        directory: the run's.
+        node: 'learner', 'evaluator', 'actor_0', ...: names the files.
+        every_seconds: rows that follow another sooner are left out.
+    """
+    logger = loggers.Dispatcher(
+        [
+            CSVLogger(directory.logs / f"{node}.csv"),
+            tf_summary.TFSummaryLogger(
+                str(directory.tensorboard / node), label=node.split("_")[0], steps_key=FRAMES
+            ),
+        ],
+        serialize_fn=loggers.to_numpy,
+    )
+    return Throttle(logger, every_seconds)
+
+
+def cut_back(directory: RunDirectory, frames: float):
+    """Takes out what was logged after the checkpoint that a run continues from.
+
+    The frames after it are going to be learned, and logged, again. A row cut short by a crash goes
+    too.
+    """
+    for path in directory.logs.glob("*.csv"):
+        rows = read_rows(path)
+        kept = [row for row in rows if float(row[FRAMES]) <= frames]
+        fresh = path.with_suffix(".new")
+        with open(fresh, "w", newline="") as file:
+            if kept:
+                writer = csv.DictWriter(file, kept[0].keys())
+                writer.writeheader()
+                writer.writerows(kept)
+        os.replace(fresh, path)
+
+
+def read_rows(path: pathlib.Path) -> list[dict[str, str]]:
+    """Reads the whole rows of a log; the last may be cut short, then it is left out."""
+    if not path.exists():
+        return []
+    lines = path.read_text().splitlines(keepends=True)
+    if lines and not lines[-1].endswith("\n"):
+        lines.pop()
+    return [row for row in csv.DictReader(lines) if None not in row.values()]
+
+
+class CSVLogger(loggers.Logger):
+    """Appends rows to a file, each of them whole as soon as it is written.
+
+    The columns are those that the file has, in their order: a run may be continued by code that
+    measures more or less than the code that began it.
+    """
+
+    def __init__(self, path: pathlib.Path):
+        self._file = open(path, "a+", newline="")  # noqa: SIM115 (closed by `close`)
+        self._file.seek(0)
+        self._columns = next(csv.reader(self._file), None)
+
+    def write(self, values: loggers.LoggingData):
+        """Appends a row; the first of the file names the columns."""
+        new = self._columns is None
+        if new:
+            self._columns = sorted(values)
+        writer = csv.DictWriter(self._file, self._columns, extrasaction="ignore")
+        if new:
+            writer.writeheader()
+        writer.writerow(values)
+        self._file.flush()
+
+    def close(self):
+        """Closes the file."""
+        self._file.close()
+
+
+class Throttle(loggers.Logger):
+    """Passes on a row every few seconds, and on `close` the newest one that it held back."""
+
+    def __init__(self, logger: loggers.Logger, seconds: float):
+        self._logger = logger
+        self._seconds = seconds
+        self._last_time = -math.inf
+        self._held_back = None
+
+    def write(self, values: loggers.LoggingData):
+        """Passes the row on if it is time; a row that is not costs nothing to convert."""
+        self._held_back = values
+        if time.monotonic() - self._last_time >= self._seconds:
+            self._pass_on()
+
+    def close(self):
+        """Passes on the newest row and closes the logger behind."""
+        if self._held_back is not None:
+            self._pass_on()
+        self._logger.close()
+
+    def _pass_on(self):
+        self._logger.write(self._held_back)
+        self._held_back = None
+        self._last_time = time.monotonic()

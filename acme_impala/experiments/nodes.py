@@ -1,0 +1,355 @@
+"""The nodes of a program: counter, learner, actor, evaluator."""
+
+import time
+from collections.abc import Mapping, Sequence
+
+import acme
+import courier
+import launchpad as lp
+import numpy as np
+import reverb
+import tensorflow as tf
+from acme.utils import counting
+
+from acme_impala import builder as builder_lib
+from acme_impala.experiments import checkpointing, learning_curve, logs, playing
+from acme_impala.experiments.config import ExperimentConfig
+from acme_impala.experiments.processes import (
+    POLL_SECONDS,
+    Remote,
+    prepare_process,
+    until_stopped,
+)
+from acme_impala.experiments.run_directory import RunDirectory
+
+LOG_SECONDS = 1.0
+# Every count there is, so that logs have the same columns from their first row on.
+COUNTS = (
+    "actor_episodes",
+    "actor_frames",
+    "actor_steps",
+    "actor_unrolls",
+    "learner_frames",
+    "learner_steps",
+    "learner_walltime",
+)
+
+
+def make_counter(counts: Mapping[str, float]) -> counting.Counter:
+    """Makes the counter node's counter, which goes on from the counts of a checkpoint."""
+    counter = counting.Counter()
+    counter.restore({"counts": {**dict.fromkeys(COUNTS, 0), **counts}, "cache": {}})
+    return counter
+
+
+def counter_node(counts: Mapping[str, float]) -> counting.Counter:
+    """The counter node."""
+    prepare_process()
+    return make_counter(counts)
+
+
+def seeds(config: ExperimentConfig, node: int, learner_steps: int) -> tuple[int, int]:
+    """Seeds of a node's environment and of its actions.
+
+    Args:
+        config: has the experiment's seed.
+        node: a number of the node's own: 0 the evaluator, 1 and on the actors.
+        learner_steps: where the run starts from, so that a continued run sees new episodes.
+    """
+    environment, actions = np.random.SeedSequence(
+        [config.seed, node, learner_steps]
+    ).generate_state(2)
+    return int(environment), int(actions)
+
+
+class LearnerNode(acme.VariableSource):
+    """Steps the learner until enough frames are learned, and writes checkpoints."""
+
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        directory: RunDirectory,
+        builder: builder_lib.IMPALABuilder,
+        checkpoint: str | None,
+        environment_spec: acme.specs.EnvironmentSpec,
+        replay: reverb.Client,
+        counter: courier.Client,
+    ):
+        prepare_process(learner=True)
+        self._config = config
+        self._stop = lp.stop_event()
+        self._counter = LearnerCounter(Remote(counter, self._stop))
+        self._logger = logs.make_logger(directory, "learner", every_seconds=LOG_SECONDS)
+        self._learner = builder.make_learner(
+            config.seed,
+            config.network_factory(environment_spec),
+            builder.make_dataset_iterator(replay, should_stop=self._stop.is_set),
+            replay,
+            self._counter,
+            logger=self._logger,
+        )
+        self._checkpointer = checkpointing.Checkpointer(
+            directory.checkpoints, self._learner, config.checkpoints_to_keep
+        )
+        if checkpoint:
+            self._checkpointer.restore(checkpoint)
+
+    def get_variables(self, names: Sequence[str]) -> list[list[np.ndarray]]:
+        """The newest weights and their version."""
+        return self._learner.get_variables(names)
+
+    def frames(self) -> int:
+        """Environment frames learned from."""
+        return self._learner.frames
+
+    def run(self):
+        """Learns until the run's frames are learned or the program stops."""
+        next_save = time.monotonic() + self._config.checkpoint_seconds
+        with until_stopped(self._stop):
+            self._counter.exchange()
+            while not self._stop.is_set() and self._learner.frames < self._config.num_frames:
+                try:
+                    self._learner.step()
+                except StopIteration:
+                    break
+                self._counter.exchange(every_seconds=LOG_SECONDS)
+                if time.monotonic() >= next_save:
+                    self._save()
+                    next_save = time.monotonic() + self._config.checkpoint_seconds
+        self._save()
+        self._logger.close()
+        lp.stop()
+
+    def _save(self):
+        with until_stopped(self._stop):  # Else what the actors said last will do.
+            self._counter.exchange()
+        counts = self._counter.get_counts()
+        # What was learned from was acted, even if an actor has not come to report it.
+        frames = self._learner.frames
+        least = {
+            "actor_frames": frames,
+            "actor_steps": frames // self._config.agent.frames_per_step,
+        }
+        acted = {name: max(counts[name], least[name]) for name in least}
+        self._checkpointer.save({**counts, **acted})
+
+
+class LearnerCounter(counting.Counter):
+    """Counts what the learner does, and knows the program's other counts.
+
+    Acme's counter forgets what it was about to pass on when that fails, as it may in the moment in
+    which a program ends: a checkpoint would then hold less than the log.
+    """
+
+    def __init__(self, program: Remote):
+        super().__init__()
+        self._program = program
+        self._last_exchange = 0.0
+        self._take_over(dict.fromkeys(COUNTS, 0))
+
+    def increment(self, **counts: float) -> Mapping[str, float]:
+        """Counts, here; returns all counts."""
+        return super().increment(**{f"learner_{name}": n for name, n in counts.items()})
+
+    def exchange(self, every_seconds: float = 0.0):
+        """Passes on what was counted here since the last time, and takes over all counts.
+
+        Args:
+            every_seconds: nothing is done sooner than this after the last time.
+        """
+        if time.monotonic() - self._last_exchange < every_seconds:
+            return
+        counted = {name: n - self._taken_over[name] for name, n in self.get_counts().items()}
+        self._take_over(self._program.increment(**counted))
+        self._last_exchange = time.monotonic()
+
+    def _take_over(self, counts: Mapping[str, float]):
+        self._taken_over = counts
+        self.restore({"counts": dict(counts), "cache": {}})
+
+
+def act(
+    config: ExperimentConfig,
+    directory: RunDirectory,
+    builder: builder_lib.IMPALABuilder,
+    learner_steps: int,
+    index: int,
+    replay: reverb.Client,
+    learner: courier.Client,
+    counter: courier.Client,
+):
+    """An actor node: plays, writes unrolls, logs returns, until the program stops."""
+    prepare_process()
+    stop = lp.stop_event()
+    with until_stopped(stop), tf.device("/CPU:0"):
+        environment_seed, action_seed = seeds(config, 1 + index, learner_steps)
+        environment = config.environment_factory(environment_seed, False)
+        name = getattr(config.environment_factory, "name", "the environment")
+        adder = builder.make_adder(
+            replay, environment_name=f"{name} in actor {index}", should_stop=stop.is_set
+        )
+        actor = builder.make_actor(
+            action_seed,
+            config.network_factory(acme.make_environment_spec(environment)),
+            adder,
+            Remote(learner, stop),
+        )
+        recorder = ActingRecorder(
+            config,
+            directory,
+            f"actor_{index}",
+            counting.Counter(Remote(counter, stop), "actor", time_delta=0.0),
+        )
+        for episode in playing.play(environment, actor):
+            recorder.record(episode, adder.unrolls_written)
+            if stop.is_set():
+                break
+
+
+class ActingRecorder:
+    """Counts and logs what an actor does."""
+
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        directory: RunDirectory,
+        node: str,
+        counter: counting.Counter,
+    ):
+        self._unroll_length = config.agent.unroll_length
+        self._frames_per_step = config.agent.frames_per_step
+        self._counter = counter
+        self._logger = logs.make_logger(directory, node)
+        self._window = playing.EpisodeWindow(LOG_SECONDS)
+        self._steps = self._episodes = self._unrolls = 0
+
+    def record(self, episode: playing.Episode | None, unrolls_written: int):
+        """Takes note of one agent step; counts are passed on once an unroll or an episode."""
+        self._steps += 1
+        self._episodes += episode is not None
+        summary = self._window.add(episode)
+        if self._steps < self._unroll_length and not summary:
+            return
+        counts = self._counter.increment(
+            steps=self._steps,
+            frames=self._steps * self._frames_per_step,
+            episodes=self._episodes,
+            unrolls=unrolls_written - self._unrolls,
+        )
+        self._steps, self._episodes, self._unrolls = 0, 0, unrolls_written
+        if summary:
+            self._logger.write(
+                {
+                    **summary,
+                    logs.FRAMES: counts["learner_frames"],
+                    "actor_frames": counts["actor_frames"],
+                    "time": time.time(),
+                }
+            )
+
+
+def evaluate(
+    config: ExperimentConfig,
+    directory: RunDirectory,
+    builder: builder_lib.IMPALABuilder,
+    learner_steps: int,
+    learner: courier.Client,
+):
+    """The evaluator node: plays episodes by frozen weights now and then, and draws the curve."""
+    prepare_process()
+    stop = lp.stop_event()
+    with until_stopped(stop), tf.device("/CPU:0"):
+        remote = Remote(learner, stop)
+        evaluator = Evaluator(config, directory, builder, learner_steps, remote)
+        while not stop.wait(POLL_SECONDS):
+            frames = remote.frames()
+            if not evaluator.is_due(frames):
+                continue
+            for _ in evaluator.evaluate(frames):
+                if stop.is_set():
+                    return
+            if evaluator.reached_target:
+                lp.stop()
+
+
+class Evaluator:
+    """Evaluates the learner's policy, as often as the config says."""
+
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        directory: RunDirectory,
+        builder: builder_lib.IMPALABuilder,
+        learner_steps: int,
+        learner: acme.VariableSource,
+    ):
+        environment_seed, action_seed = seeds(config, 0, learner_steps)
+        self._config = config
+        self._directory = directory
+        self._environment = config.environment_factory(environment_seed, True)
+        self._weights = FrozenWeights(learner)
+        self._actor = builder.make_actor(
+            action_seed,
+            config.network_factory(acme.make_environment_spec(self._environment)),
+            variable_source=self._weights,
+            greedy=config.greedy_evaluation,
+        )
+        self._logger = logs.make_logger(directory, "evaluator")
+        self._next_frames: float | None = None
+        self.summary: Mapping[str, float] | None = None  # Of the last evaluation.
+
+    @property
+    def reached_target(self) -> bool:
+        """Whether the last evaluation's mean return was the run's target or more."""
+        target = self._config.target_return
+        return bool(
+            target is not None and self.summary and self.summary["episode_return"] >= target
+        )
+
+    def is_due(self, frames: int) -> bool:
+        """Whether the next evaluation is due, so many environment frames learned from."""
+        period = self._config.evaluation_period
+        if self._next_frames is None:
+            self._next_frames = (frames // period + 1) * period
+        if frames < self._next_frames:
+            return False
+        self._next_frames = (frames // period + 1) * period
+        return True
+
+    def evaluate(self, frames: int):
+        """Plays the evaluation's episodes with the newest weights; yields after every step."""
+        version = self._weights.take()
+        episodes = []
+        for episode in playing.evaluate(
+            self._environment, self._actor, self._config.evaluation_episodes
+        ):
+            if episode:
+                episodes.append(episode)
+            yield
+        self.summary = {
+            **playing.summarize(episodes),
+            logs.FRAMES: frames,
+            "policy_version": version,
+            "time": time.time(),
+        }
+        self._logger.write(self.summary)
+        name = getattr(self._config.environment_factory, "name", "")
+        learning_curve.plot(self._directory, name)
+
+
+class FrozenWeights(acme.VariableSource):
+    """One version of a learner's weights, for as long as an evaluation takes."""
+
+    def __init__(self, source: acme.VariableSource):
+        self._source = source
+        self._frozen = {}
+
+    def take(self) -> int:
+        """Fetches the newest weights; returns their version."""
+        names = ("policy", "policy_version")
+        self._frozen = dict(zip(names, self._source.get_variables(names), strict=True))
+        return int(self._frozen["policy_version"][0])
+
+    def get_variables(self, names: Sequence[str]) -> list[list[np.ndarray]]:
+        """The weights that were taken."""
+        return [self._frozen[name] for name in names]

@@ -1,0 +1,89 @@
+"""What is done before any process starts: everything that can fail early does."""
+
+from typing import NamedTuple
+
+import acme
+import dm_env
+import numpy as np
+import tensorflow as tf
+import tree
+from absl import logging
+
+from acme_impala import builder as builder_lib
+from acme_impala import networks, types
+from acme_impala.experiments import checkpointing, logs, run_directory
+from acme_impala.experiments.config import ExperimentConfig
+
+
+class Prepared(NamedTuple):
+    """What a run stands on."""
+
+    directory: run_directory.RunDirectory
+    environment_spec: acme.specs.EnvironmentSpec
+    builder: builder_lib.IMPALABuilder
+    checkpoint: checkpointing.Found | None  # Where the run goes on from.
+
+    @property
+    def learner_steps(self) -> int:
+        """Learner steps done before this start."""
+        return int(self.checkpoint.counts["learner_steps"]) if self.checkpoint else 0
+
+
+def prepare(config: ExperimentConfig, *, accept_new_config: bool = False) -> Prepared:
+    """Makes an environment and a network once, and takes up the run directory.
+
+    Raises:
+        ValueError: environment, network and config do not fit each other, or the workdir cannot be
+            used.
+    """
+    _share_gpus()
+    environment = config.environment_factory(config.seed, False)
+    environment_spec = acme.make_environment_spec(environment)
+    _check_first_observation(environment, environment_spec.observations)
+    environment.close()
+    with tf.device("/CPU:0"):
+        network = networks.as_impala_network(config.network_factory(environment_spec))
+        networks.check_network(network, environment_spec)
+        builder = builder_lib.IMPALABuilder(config.agent, networks.state_spec(network))
+
+    directory = run_directory.claim(config, accept_new_config=accept_new_config)
+    try:
+        checkpoint = checkpointing.newest_whole(directory.checkpoints)
+        if checkpoint:
+            frames = checkpoint.counts["learner_frames"]
+            logging.info("Continuing from %s, %d environment frames.", checkpoint.path, frames)
+            logs.cut_back(directory, frames)
+        else:
+            logs.cut_back(directory, -1)
+    except BaseException:
+        run_directory.release(directory)
+        raise
+    return Prepared(directory, environment_spec, builder, checkpoint)
+
+
+def _check_first_observation(environment: dm_env.Environment, spec: types.Nest):
+    """Finds out now what would otherwise end an actor; later observations are checked there."""
+    observation = environment.reset().observation
+    try:
+        tree.assert_same_structure(spec, observation)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"The environment's first observation is not of its spec's structure: {error}"
+        ) from error
+    for part, value in zip(
+        tree.flatten(spec), map(np.asarray, tree.flatten(observation)), strict=True
+    ):
+        if value.shape != part.shape or value.dtype != part.dtype:
+            raise ValueError(
+                f"The environment's first observation has shape {value.shape} and dtype "
+                f"{value.dtype} where its spec says {part}."
+            )
+
+
+def _share_gpus():
+    """Keeps this process, a mere launcher perhaps, from taking all of a GPU's memory."""
+    try:
+        for gpu in tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.set_memory_growth(gpu, True)
+    except RuntimeError:
+        pass  # TensorFlow is in use already, and its user has decided.

@@ -1,0 +1,150 @@
+"""Settings by name: the paper's, and small ones for small tasks."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from acme_impala.config import Adam, IMPALAConfig, LinearSchedule, RMSProp
+from acme_impala.networks import NetworkConfig
+
+
+class Preset(NamedTuple):
+    """Agent, network and the shape of observations, which belong together."""
+
+    agent: IMPALAConfig
+    network: NetworkConfig
+    last_action_and_reward: bool = False  # Whether observations hold them (types.OAR).
+
+
+def atari(num_frames: int) -> Preset:
+    """The paper's for single Atari games (table G.1), with the shallow network, without LSTM.
+
+    Args:
+        num_frames: environment frames of the run, over which the learning rate goes to zero; the
+            paper's 200 million.
+    """
+    return Preset(
+        IMPALAConfig(
+            unroll_length=20,
+            batch_size=32,
+            discount=0.99,
+            baseline_cost=0.5,
+            entropy_cost=0.01,
+            reward_clipping="abs_one",
+            optimizer=RMSProp(decay=0.99, epsilon=0.01, momentum=0.0),
+            learning_rate=LinearSchedule(6e-4, 0.0, num_frames),
+            max_gradient_norm=40.0,
+            frames_per_step=4,
+        ),
+        NetworkConfig(torso="atari"),
+    )
+
+
+def dmlab(num_frames: int) -> Preset:
+    """The paper's for a single DeepMind Lab task (tables D.1 and D.3).
+
+    Where the paper sweeps (learning rate, entropy cost, epsilon) these are the defaults of its
+    public source.
+
+    Args:
+        num_frames: environment frames of the run, over which the learning rate goes to zero.
+    """
+    return Preset(
+        IMPALAConfig(
+            unroll_length=100,
+            batch_size=32,
+            discount=0.99,
+            baseline_cost=0.5,
+            entropy_cost=0.00025,
+            reward_clipping="abs_one",
+            optimizer=RMSProp(decay=0.99, epsilon=0.1, momentum=0.0),
+            learning_rate=LinearSchedule(4.8e-4, 0.0, num_frames),
+            max_gradient_norm=None,
+            frames_per_step=4,
+        ),
+        NetworkConfig(torso="deep", core="lstm", lstm_size=256),
+        last_action_and_reward=True,
+    )
+
+
+def dmlab30(num_frames: int) -> Preset:
+    """The paper's for DMLab-30 at once: another reward clipping, costs as its public source's run.
+
+    Args:
+        num_frames: environment frames of the run, over which the learning rate goes to zero; the
+            paper's ten billion.
+    """
+    single = dmlab(num_frames)
+    agent = IMPALAConfig(
+        unroll_length=100,
+        batch_size=32,
+        discount=0.99,
+        baseline_cost=0.5,
+        entropy_cost=0.00334,
+        reward_clipping="soft_asymmetric",
+        optimizer=RMSProp(decay=0.99, epsilon=0.1, momentum=0.0),
+        learning_rate=LinearSchedule(3.187e-4, 0.0, num_frames),
+        max_gradient_norm=None,
+        frames_per_step=4,
+    )
+    return single._replace(agent=agent)
+
+
+def classic_control(num_frames: int) -> Preset:
+    """For cheap vector observations such as CartPole's: not the paper's, found by trying.
+
+    Args:
+        num_frames: environment frames of the run, over which the learning rate goes to zero.
+    """
+    return Preset(
+        IMPALAConfig(
+            unroll_length=32,
+            batch_size=8,
+            discount=0.99,
+            # Returns of hundreds make the baseline's gradients hundreds of times the policy's.
+            baseline_cost=0.02,
+            entropy_cost=0.01,
+            reward_clipping="none",
+            optimizer=Adam(beta1=0.5),
+            learning_rate=LinearSchedule(2e-3, 0.0, num_frames),
+            max_gradient_norm=None,
+        ),
+        NetworkConfig(torso="mlp", hidden_sizes=(64, 64)),
+    )
+
+
+def catch(num_frames: int) -> Preset:
+    """For Catch and the memory task: small batches, fast learning.
+
+    Args:
+        num_frames: environment frames of the run (the rate is constant).
+    """
+    del num_frames
+    return Preset(
+        IMPALAConfig(
+            unroll_length=10,
+            batch_size=4,
+            discount=0.99,
+            baseline_cost=0.5,
+            entropy_cost=0.003,
+            reward_clipping="none",
+            optimizer=Adam(),
+            learning_rate=4e-3,
+            max_gradient_norm=40.0,
+        ),
+        NetworkConfig(torso="mlp", hidden_sizes=(128,)),
+    )
+
+
+PRESETS: dict[str, Callable[[int], Preset]] = {
+    "atari": atari,
+    "dmlab": dmlab,
+    "dmlab30": dmlab30,
+    "classic_control": classic_control,
+    "catch": catch,
+}
+
+
+def preset_for(environment_name: str) -> str:
+    """The preset that fits an environment's name."""
+    kind = environment_name.split(":")[0]
+    return {"gym": "classic_control", "memory": "catch"}.get(kind, kind)

@@ -1,0 +1,147 @@
+"""What every node of a program does around its work: devices, stopping, failing."""
+
+import contextlib
+import functools
+import gc
+import os
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from concurrent import futures
+from typing import Any
+
+import courier
+import launchpad as lp
+import psutil
+import tensorflow as tf
+from absl import logging
+from launchpad import context
+
+from acme_impala.experiments.run_directory import RunDirectory
+
+# How often a node that waits looks whether the program is ending.
+POLL_SECONDS = 0.2
+# The environment variable by which a node's process knows its launcher's process id.
+LAUNCHER_VARIABLE = "ACME_IMPALA_LAUNCHER"
+
+
+class ProgramStoppedError(Exception):
+    """The program is ending, so what was asked of another node will not come."""
+
+
+class Remote:
+    """A courier client whose calls end when the program does.
+
+    A plain call waits inside C++ for as long as the other node takes, deaf to signals.
+    """
+
+    def __init__(self, client: courier.Client, stop: threading.Event):
+        self._client = client
+        self._stop = stop
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        def call(*args, **kwargs):
+            if self._stop.is_set():  # The other may be gone, and a call to it would never end.
+                raise ProgramStoppedError(method)
+            future = getattr(self._client.futures, method)(*args, **kwargs)
+            while True:
+                try:
+                    return future.result(timeout=POLL_SECONDS)
+                except futures.TimeoutError:
+                    if self._stop.is_set():
+                        future.cancel()
+                        raise ProgramStoppedError(method) from None
+
+        return call
+
+
+def prepare_process(*, learner: bool = False):
+    """Sets devices, threads and signals of a node that has a process of its own.
+
+    The learner takes a GPU where there is one and all cores for its kernels; the others never see
+    a GPU and use one thread each, so that they do not get in each other's way.
+
+    Ctrl-C reaches every process of a terminal; only the launcher heeds it, and tells the nodes to
+    stop by SIGTERM. Killing those that are late is the launcher's business too, not each node's.
+    A launcher that was killed can tell nobody: then its nodes end at once, for they would go on
+    without it, and write into a run directory that another start may have taken up.
+    """
+    if not _own_process():
+        return
+    if LAUNCHER_VARIABLE in os.environ:
+        launcher = int(os.environ[LAUNCHER_VARIABLE])
+        threading.Thread(target=_end_with, args=(launcher,), daemon=True).start()
+    gc.freeze()  # Else Python takes a third of a second to walk through TensorFlow when it exits.
+    stop = lp.stop_event()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    logging.set_verbosity(logging.WARNING)
+    if learner:
+        threads = len(os.sched_getaffinity(0))
+    else:
+        threads = 1
+        tf.config.set_visible_devices([], "GPU")
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+def guarded(function: Callable, name: str, directory: RunDirectory) -> Callable:
+    """Wraps a node's work: a failure ends the program, and is reported to its launcher.
+
+    The traceback goes to `failures/` in the run directory, where the launcher finds the first.
+    """
+
+    @functools.wraps(function)
+    def guard(*args, **kwargs):
+        try:
+            return function(*args, **kwargs)
+        except ProgramStoppedError:
+            return None
+        except Exception:
+            report = directory.failures / f"{time.time_ns()}-{name}.txt"
+            report.write_text(traceback.format_exc())
+            lp.stop()
+            raise
+
+    return guard
+
+
+@contextlib.contextmanager
+def until_stopped(stop: threading.Event):
+    """Runs work that ends with the program.
+
+    When a program stops its nodes go one by one, and calls to one that has gone fail. Such an
+    error is part of the end. It may even come a moment before the word to stop does.
+    """
+    try:
+        yield
+    except ProgramStoppedError:
+        pass
+    except Exception:
+        if not stop.wait(1.0):
+            raise
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Whether a process runs; one that has ended may wait for its parent to take note of it."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _end_with(launcher: int):
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(launcher)
+        while is_alive(process):
+            time.sleep(POLL_SECONDS)
+    os._exit(1)
+
+
+def _own_process() -> bool:
+    return context.get_context().launch_type in (
+        lp.LaunchType.LOCAL_MULTI_PROCESSING,
+        lp.LaunchType.TEST_MULTI_PROCESSING,
+    )

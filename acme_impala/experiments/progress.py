@@ -1,0 +1,119 @@
+"""The live line: how far a run is, read from its logs."""
+
+import os
+import pathlib
+import sys
+import threading
+import time
+from collections.abc import Mapping
+
+from acme_impala.experiments import logs
+from acme_impala.experiments.run_directory import RunDirectory
+
+_BAR = 24  # Characters.
+_TAIL = 4096  # Bytes; a row is some hundred.
+
+
+class LiveLine:
+    """One line in the terminal that is written over once a second while a run goes on.
+
+    It reads the logs, so it is the same for threads, processes and a single loop. Where the output
+    is no terminal a line is printed every thirty seconds.
+
+    Use as a context manager.
+    """
+
+    def __init__(self, directory: RunDirectory, num_frames: int):
+        self._directory = directory
+        self._num_frames = num_frames
+        self._terminal = sys.stdout.isatty()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="live_line", daemon=True)
+        self._samples: list[tuple[float, float]] = []  # (seconds, frames) of the last minute or so
+        self._width = 0
+
+    def __enter__(self):
+        learner = tail_row(self._directory.logs / "learner.csv")  # Of the start before this one.
+        self._samples = [(time.monotonic(), float(learner[logs.FRAMES]) if learner else 0.0)]
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self._thread.join()
+        self._print(last=True)
+
+    def _run(self):
+        while not self._stop.wait(1.0 if self._terminal else 30.0):
+            self._print()
+
+    def _print(self, last: bool = False):
+        line = self._line()
+        if not line:
+            return
+        if self._terminal:
+            self._width = max(self._width, len(line))
+            print("\r" + line.ljust(self._width), end="\n" if last else "", flush=True)
+        else:
+            print(line, flush=True)
+
+    def _line(self) -> str:
+        learner = tail_row(self._directory.logs / "learner.csv")
+        if not learner:
+            return ""
+        frames = float(learner[logs.FRAMES])
+        now = time.monotonic()
+        self._samples = [s for s in self._samples if now - s[0] < 70] + [(now, frames)]
+        first_time, first_frames = self._samples[0]
+        elapsed = now - first_time
+        speed = (frames - first_frames) / elapsed if elapsed > 0 else 0.0
+        done = min(1.0, frames / self._num_frames)
+        left = (self._num_frames - frames) / speed if speed > 0 else None
+        parts = [
+            f"[{'=' * int(done * _BAR):<{_BAR}}] {done:4.0%}",
+            f"{_short(frames)}/{_short(self._num_frames)} frames",
+            f"{_short(speed)} frames/s",
+            f"return {_newest_return(self._directory)}",
+            f"lag {float(learner['policy_lag_mean']):.1f}",
+            f"{_duration(left)} left",
+        ]
+        return " | ".join(parts)
+
+
+def tail_row(path: pathlib.Path) -> Mapping[str, str] | None:
+    """The last whole row of a log, read from its end; None where there is none."""
+    try:
+        with open(path, "rb") as file:
+            header = file.readline().decode().strip().split(",")
+            start = max(file.tell(), file.seek(0, os.SEEK_END) - _TAIL)
+            file.seek(start)
+            lines = file.read().decode().split("\n")[:-1]
+    except FileNotFoundError:
+        return None
+    cells = lines[-1].strip().split(",") if lines else []
+    return dict(zip(header, cells, strict=True)) if len(cells) == len(header) else None
+
+
+def _newest_return(directory: RunDirectory) -> str:
+    rows = (tail_row(path) for path in directory.logs.glob("actor_*.csv"))
+    training = [float(row["episode_return"]) for row in rows if row]
+    evaluation = tail_row(directory.logs / "evaluator.csv")
+    text = f"{sum(training) / len(training):.2f}" if training else "-"
+    if evaluation:
+        text += f" (evaluation {float(evaluation['episode_return']):.2f})"
+    return text
+
+
+def _short(number: float) -> str:
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.3g}{unit}"
+    return f"{number:.0f}"
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "?"
+    minutes, seconds = divmod(int(max(0.0, seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,0 +1,97 @@
+"""An experiment in one process and one thread: for tests, debugging and small tasks."""
+
+import time
+from collections.abc import Mapping
+
+from acme.utils import counting
+
+from acme_impala import agent as agent_lib
+from acme_impala.experiments import (
+    checkpointing,
+    logs,
+    nodes,
+    playing,
+    preparation,
+    run_directory,
+)
+from acme_impala.experiments.config import ExperimentConfig
+from acme_impala.experiments.progress import LiveLine
+
+
+def run_experiment(
+    config: ExperimentConfig, *, accept_new_config: bool = False
+) -> Mapping[str, float]:
+    """Runs an experiment to its end: acts, learns and evaluates in turn.
+
+    The same seed gives the same run, number for number (but for times). Ctrl-C ends it in order,
+    with a last checkpoint; the same workdir continues it.
+
+    Args:
+        config: the experiment.
+        accept_new_config: continue a run whose stored config differs.
+
+    Returns:
+        The summary of the last evaluation: 'episode_return' (the mean), 'episodes', 'frames', ...;
+        empty if there was none.
+
+    Raises:
+        ValueError: something does not fit; the message says what, and what would do.
+    """
+    prepared = preparation.prepare(config, accept_new_config=accept_new_config)
+    try:
+        return _run(config, prepared)
+    finally:
+        run_directory.release(prepared.directory)
+
+
+def _run(config: ExperimentConfig, prepared: preparation.Prepared) -> Mapping[str, float]:
+    directory, found = prepared.directory, prepared.checkpoint
+    counter = nodes.make_counter(found.counts if found else {})
+    learner_logger = logs.make_logger(directory, "learner", every_seconds=nodes.LOG_SECONDS)
+    environment_seed, action_seed = nodes.seeds(config, 1, prepared.learner_steps)
+    environment = config.environment_factory(environment_seed, False)
+    agent = agent_lib.IMPALA(
+        prepared.environment_spec,
+        config.network_factory(prepared.environment_spec),
+        config.agent,
+        seed=action_seed,
+        environment_name=getattr(config.environment_factory, "name", "the environment"),
+        counter=counting.Counter(counter, "learner", time_delta=0.0),
+        logger=learner_logger,
+    )
+    learner = agent.learner
+    checkpointer = checkpointing.Checkpointer(
+        directory.checkpoints, learner, config.checkpoints_to_keep
+    )
+    if found:
+        checkpointer.restore(found.path)
+    evaluator = nodes.Evaluator(
+        config, directory, prepared.builder, prepared.learner_steps, learner
+    )
+    recorder = nodes.ActingRecorder(
+        config, directory, "actor_0", counting.Counter(counter, "actor", time_delta=0.0)
+    )
+
+    def evaluate():
+        for _ in evaluator.evaluate(learner.frames):
+            pass
+
+    next_save = time.monotonic() + config.checkpoint_seconds
+    with LiveLine(directory, config.num_frames):
+        try:
+            for episode in playing.play(environment, agent):
+                recorder.record(episode, agent.unrolls_written)
+                if time.monotonic() >= next_save:
+                    checkpointer.save(counter.get_counts())
+                    next_save = time.monotonic() + config.checkpoint_seconds
+                frames = learner.frames
+                if evaluator.is_due(frames):
+                    evaluate()
+                if frames >= config.num_frames or evaluator.reached_target:
+                    break
+        except KeyboardInterrupt:
+            pass  # The user's way to end a run.
+        checkpointer.save(counter.get_counts())
+        learner_logger.close()
+    environment.close()
+    return evaluator.summary or {}

@@ -1,0 +1,133 @@
+"""Experiments and commands that the tests of this folder run."""
+
+import contextlib
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+
+from acme_impala import ExperimentConfig, experiments
+from acme_impala.environments import EnvironmentFactory
+from acme_impala.experiments import logs
+from acme_impala.networks import NetworkConfig
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def catch_config(workdir, **changes):
+    """Catch with a tiny network, long enough for a few evaluations."""
+    fields = {
+        "environment_factory": EnvironmentFactory("catch"),
+        "network_factory": NetworkConfig(hidden_sizes=(16,)),
+        "workdir": str(workdir),
+        "num_frames": 1500,
+        "agent": experiments.PRESETS["catch"](1500).agent,
+        "evaluate_every": 500,
+        "evaluation_episodes": 5,
+    }
+    return ExperimentConfig(**{**fields, **changes})
+
+
+class Command:
+    """A command of this repository in a session of its own, so that all it starts can be found.
+
+    Its output goes to a file, its temporary files to a directory of their own.
+    """
+
+    def __init__(self, directory, *arguments, **environment):
+        directory.mkdir(parents=True, exist_ok=True)
+        self.temporary = directory / "tmp"
+        self.temporary.mkdir(exist_ok=True)
+        self._output = directory / "output.txt"
+        with open(self._output, "w") as file:
+            self.process = subprocess.Popen(
+                [sys.executable, *map(str, arguments)],
+                cwd=ROOT,
+                env={**os.environ, "TMPDIR": str(self.temporary), **environment},
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def output(self):
+        return self._output.read_text()
+
+    def processes(self):
+        """All processes of the session that run, those among them that lost their parent too."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                in_session = os.getsid(process.pid) == self.process.pid
+                if in_session and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+            except (ProcessLookupError, psutil.NoSuchProcess):
+                pass
+        return found
+
+    def nodes(self):
+        """The processes of a program's nodes by their names, as 'actor/0'."""
+        nodes = {}
+        for process in self.processes():
+            try:
+                if "process_entry.py" in " ".join(process.cmdline()[:2]):
+                    # Launchpad gives the name to the shell that is a node's parent.
+                    nodes[process.parent().cmdline()[3]] = process
+            except (psutil.NoSuchProcess, AttributeError, IndexError):
+                pass
+        return nodes
+
+    def wait_until(self, condition, seconds=180):
+        """Waits for a condition while the command runs."""
+        deadline = time.monotonic() + seconds
+        try:
+            while not condition():
+                assert self.process.poll() is None, f"It has ended:\n{self.output}"
+                assert time.monotonic() < deadline, f"It takes too long:\n{self.output}"
+                time.sleep(0.05)
+        except BaseException:
+            self.kill()
+            raise
+
+    def wait(self, seconds=180):
+        """Waits for the end; returns the exit status."""
+        try:
+            return self.process.wait(timeout=seconds)
+        except BaseException as error:
+            self.kill()
+            raise AssertionError(f"It takes too long:\n{self.output}") from error
+
+    def stop(self, signal_number):
+        """Sends a signal to the command alone; returns its exit status and the seconds it took."""
+        start = time.monotonic()
+        self.process.send_signal(signal_number)
+        status = self.wait()
+        return status, time.monotonic() - start
+
+    def kill(self):
+        """Kills every process of the session at once."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+def train(directory, *flags):
+    """Starts launch/train.py on Catch with a tiny network; its workdir is directory/run."""
+    return Command(
+        directory,
+        "launch/train.py",
+        "--env=catch",
+        "--hidden_sizes=16",
+        "--evaluation_episodes=5",
+        f"--workdir={directory / 'run'}",
+        *flags,
+    )
+
+
+def column(directory, node, name):
+    """A column of a node's log, as numbers."""
+    return [float(row[name]) for row in logs.read_rows(directory.logs / f"{node}.csv")]

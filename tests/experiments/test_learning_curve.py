@@ -1,0 +1,132 @@
+"""The learning curve: a whole picture of what the logs hold."""
+
+import math
+import threading
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from acme_impala.experiments import learning_curve, logs
+from acme_impala.experiments.run_directory import RunDirectory
+
+
+@pytest.fixture
+def directory(tmp_path):
+    directory = RunDirectory(str(tmp_path))
+    directory.logs.mkdir()
+    directory.tensorboard.mkdir()
+    return directory
+
+
+def write_training(directory, scores, node="actor_0"):
+    logger = logs.make_logger(directory, node)
+    for index, score in enumerate(scores):
+        logger.write({"frames": 100 * index, "episode_return": 1.0, "score": score})
+    logger.close()
+
+
+def write_evaluations(directory, means):
+    logger = logs.make_logger(directory, "evaluator")
+    for index, mean in enumerate(means):
+        logger.write(
+            {
+                "frames": 100 * index,
+                "episode_return": mean,
+                "episode_return_min": mean - 1,
+                "episode_return_max": mean + 1,
+            }
+        )
+    logger.close()
+
+
+def picture(directory):
+    with Image.open(directory.learning_curve) as image:
+        image.load()  # Raises where the file is cut short.
+        return np.asarray(image.convert("RGB")).astype(int)
+
+
+def count(pixels, colour):
+    """Pixels close to a colour."""
+    return int((np.abs(pixels - colour).max(axis=-1) < 12).sum())
+
+
+BLUE, GREY = (31, 119, 180), (191, 191, 191)
+
+
+def test_evaluations_are_a_line_and_training_dots(directory):
+    write_training(directory, np.linspace(-1, 1, 30))
+    write_evaluations(directory, np.linspace(-1, 1, 10))
+    learning_curve.plot(directory, "catch")
+    pixels = picture(directory)
+    assert pixels.shape[0] >= 400
+    assert pixels.shape[1] >= 600
+    assert count(pixels, BLUE) > 300
+    assert count(pixels, GREY) > 100
+    assert not list(directory.root.glob("*.new*"))
+
+
+def test_only_training(directory):
+    write_training(directory, [0.0, 0.5], "actor_0")
+    write_training(directory, [1.0], "actor_11")
+    learning_curve.plot(directory, "catch")
+    assert count(picture(directory), GREY) > 20
+
+
+def test_only_evaluations(directory):
+    write_evaluations(directory, [0.0, 1.0, 0.5])
+    learning_curve.plot(directory, "catch")
+    assert count(picture(directory), BLUE) > 300
+
+
+def test_one_evaluation(directory):
+    write_evaluations(directory, [0.5])
+    learning_curve.plot(directory, "catch")
+    assert count(picture(directory), BLUE) > 20
+
+
+def test_no_rows_at_all(directory):
+    learning_curve.plot(directory, "catch")
+    assert picture(directory).std() > 0
+
+
+def test_scores_that_are_no_numbers_are_left_out(directory):
+    """A second in which no whole game of Atari ended."""
+    write_training(directory, [math.nan, 1.0, math.nan, 3.0])
+    learning_curve.plot(directory, "atari:pong")
+    assert count(picture(directory), GREY) > 20
+
+
+def test_only_scores_that_are_no_numbers(directory):
+    write_training(directory, [math.nan, math.nan])
+    learning_curve.plot(directory, "atari:pong")
+    assert picture(directory).std() > 0
+
+
+def test_a_row_that_is_being_written_is_left_out(directory):
+    write_training(directory, [0.0, 1.0])
+    with open(directory.logs / "actor_0.csv", "a") as file:
+        file.write("1.0,20")
+    learning_curve.plot(directory, "catch")
+    assert count(picture(directory), GREY) > 20
+
+
+def test_whoever_looks_finds_a_whole_picture(directory):
+    """It is drawn beside and moved over the old one."""
+    write_evaluations(directory, np.zeros(100))
+    learning_curve.plot(directory, "catch")
+    done = threading.Event()
+
+    def draw():
+        for _ in range(4):
+            learning_curve.plot(directory, "catch")
+        done.set()
+
+    thread = threading.Thread(target=draw)
+    thread.start()
+    looks = 0
+    while not done.is_set():
+        picture(directory)
+        looks += 1
+    thread.join()
+    assert looks > 4

@@ -1,0 +1,53 @@
+"""What a node counts when the program's counter cannot be reached."""
+
+import pytest
+
+from acme_impala.experiments import nodes
+
+
+class Flaky:
+    """A program's counter behind a connection that may be down."""
+
+    def __init__(self, **counts):
+        self.counter = nodes.make_counter(counts)
+        self.is_down = False
+
+    def increment(self, **counts):
+        if self.is_down:
+            raise ConnectionError("the counter has gone")
+        return self.counter.increment(**counts)
+
+
+def test_the_learners_counts_go_on_from_the_programs_and_are_passed_on_once():
+    program = Flaky(learner_steps=5, actor_steps=300)
+    counter = nodes.LearnerCounter(program)
+    counter.exchange()
+    assert counter.get_counts()["learner_steps"] == 5
+    assert counter.get_counts()["actor_steps"] == 300
+
+    assert counter.increment(steps=1, frames=80)["learner_steps"] == 6
+    program.counter.increment(actor_steps=20)
+    counter.exchange(every_seconds=1000)
+    assert program.counter.get_counts()["learner_steps"] == 5
+    for _ in range(2):
+        counter.exchange()
+        assert program.counter.get_counts() == counter.get_counts()
+        assert counter.get_counts()["learner_steps"] == 6
+        assert counter.get_counts()["learner_frames"] == 80
+        assert counter.get_counts()["actor_steps"] == 320
+
+
+def test_the_learner_forgets_nothing_that_it_could_not_pass_on():
+    program = Flaky(learner_steps=5)
+    counter = nodes.LearnerCounter(program)
+    counter.exchange()
+    program.is_down = True
+    counter.increment(steps=1, walltime=0.25)
+    with pytest.raises(ConnectionError):
+        counter.exchange()
+    counter.increment(steps=1, walltime=0.25)
+    assert counter.get_counts()["learner_steps"] == 7
+    program.is_down = False
+    counter.exchange()
+    assert program.counter.get_counts() == counter.get_counts()
+    assert counter.get_counts()["learner_walltime"] == 0.5

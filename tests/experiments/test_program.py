@@ -1,0 +1,300 @@
+"""Programs of real processes and threads: how they end, fail, and go on after whatever happened."""
+
+import contextlib
+import os
+import signal
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from acme_impala import ExperimentConfig, make_program
+from acme_impala.experiments import checkpointing, launch, logs, run_directory
+from acme_impala.experiments.run_directory import RunDirectory
+
+from .runs import Command, catch_config, column, train
+
+FOR_EVER = "--num_frames=1000000000"
+SHUTDOWN_SECONDS = 3.0
+NODES = {"replay/0", "counter/0", "learner/0", "evaluator/0", "actor/0"}
+
+
+def newest_time(directory):
+    """When the newest checkpoint was written, as time.time has it; 0 if there is none."""
+    times = [0.0]
+    for path in directory.checkpoints.glob("*.index"):
+        with contextlib.suppress(FileNotFoundError):  # Deleted meanwhile.
+            times.append(path.stat().st_mtime)
+    return max(times)
+
+
+def learned(directory):
+    """The environment frames that the learner has logged last; 0 before that."""
+    return (column(directory, "learner", "frames") or [0.0])[-1]
+
+
+def ending(command, status, seconds, directory=None):
+    """What a program leaves when it has ended."""
+    directory = directory or RunDirectory(str(command.temporary.parent / "run"))
+    left = command.processes()
+    found = checkpointing.newest_whole(directory.checkpoints) if directory.root.exists() else None
+    return SimpleNamespace(
+        status=status,
+        seconds=seconds,
+        output=command.output,
+        processes_left=[process.cmdline() for process in left],
+        temporary_files=sorted(path.name for path in command.temporary.iterdir()),
+        counts=found and found.counts,
+        directory=directory,
+    )
+
+
+def assert_ended_in_order(end):
+    assert end.status == 0, end.output
+    assert end.processes_left == []
+    assert end.temporary_files == []
+    assert "Traceback" not in end.output
+    assert "did not terminate in time" not in end.output
+    assert not list(end.directory.failures.iterdir())
+    print(f"{end.seconds:.2f} s to the end")
+    assert end.seconds < SHUTDOWN_SECONDS
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory):
+    """One run that is interrupted in every way, and each time started again.
+
+    It is ended by Ctrl-C, by SIGTERM, by SIGKILL of all its processes, by SIGKILL of its launcher
+    alone, and in the end by its number of frames.
+    """
+    path = tmp_path_factory.mktemp("story")
+    directory = RunDirectory(str(path / "run"))
+    story = SimpleNamespace(directory=directory, starts=[])
+
+    def start(*flags):
+        before = checkpointing.newest_whole(directory.checkpoints)
+        story.starts.append(before.counts["learner_frames"] if before else 0)
+        return train(
+            path / f"start_{len(story.starts)}",
+            f"--workdir={directory.root}",
+            "--checkpoint_seconds=0.5",
+            "--evaluate_every=1000",
+            *flags,
+        )
+
+    def wait_for_learning(command):
+        """Until this start has learned and saved, and there was an evaluation."""
+        begin = time.time()
+        command.wait_until(lambda: column(directory, "evaluator", "frames"))
+        command.wait_until(lambda: learned(directory) >= story.starts[-1] + 1000)
+        command.wait_until(lambda: newest_time(directory) > begin)
+
+    command = start(FOR_EVER, "--num_actors=2")
+    wait_for_learning(command)
+    nodes = command.nodes()
+    story.environ = {name: node.environ() for name, node in nodes.items()}
+    with pytest.raises(ValueError, match="is in use by another run"):
+        run_directory.claim(catch_config(directory.root), accept_new_config=True)
+    story.frames_before_interrupt = learned(directory)
+    # As a terminal does it: to the whole foreground group, every node included.
+    begin = time.monotonic()
+    os.killpg(command.process.pid, signal.SIGINT)
+    status = command.wait()
+    story.interrupted = ending(command, status, time.monotonic() - begin, directory)
+
+    command = start(FOR_EVER, "--num_actors=1")
+    wait_for_learning(command)
+    story.terminated = ending(command, *command.stop(signal.SIGTERM), directory)
+
+    command = start(FOR_EVER, "--num_actors=1")
+    wait_for_learning(command)
+    command.kill()
+    story.killed = checkpointing.newest_whole(directory.checkpoints).counts
+
+    command = start(FOR_EVER, "--num_actors=1")
+    wait_for_learning(command)
+    command.process.kill()  # It stays a zombie here, as under a parent that does not care.
+    begin = time.monotonic()
+    while command.processes() and time.monotonic() - begin < 10:
+        time.sleep(0.05)
+    story.orphans = [process.cmdline() for process in command.processes()]
+    story.orphan_seconds = time.monotonic() - begin
+    command.kill()
+
+    last = checkpointing.newest_whole(directory.checkpoints).counts
+    num_frames = int(last["learner_frames"]) + 3000
+    command = start(f"--num_frames={num_frames}", "--num_actors=1", "--accept_new_config")
+    status = command.wait()
+    end = time.time()
+    story.num_frames = num_frames
+    story.finished = ending(command, status, end - newest_time(directory), directory)
+
+    command = start(f"--num_frames={num_frames}", "--launcher=local_mt")
+    story.again = ending(command, command.wait(), 0.0, directory)
+    return story
+
+
+def test_only_the_learner_may_see_a_gpu(story):
+    assert set(story.environ) == {*NODES, "actor/1"}
+    hidden = {
+        name for name, values in story.environ.items() if values.get("CUDA_VISIBLE_DEVICES") == "-1"
+    }
+    assert hidden == set(story.environ) - {"learner/0"}
+
+
+def test_ctrl_c_ends_it_in_order_within_three_seconds(story):
+    assert_ended_in_order(story.interrupted)
+    assert story.interrupted.counts["learner_frames"] >= story.frames_before_interrupt
+
+
+def test_sigterm_ends_it_in_order_within_three_seconds(story):
+    assert_ended_in_order(story.terminated)
+    assert story.terminated.counts["learner_frames"] >= story.starts[1] + 1000
+
+
+def test_it_stops_by_itself_at_its_frames_within_three_seconds(story):
+    assert_ended_in_order(story.finished)
+    assert story.num_frames <= story.finished.counts["learner_frames"] < story.num_frames + 100
+    for path in (story.directory.learning_curve, story.directory.logs, story.directory.checkpoints):
+        assert str(path) in story.finished.output
+
+
+def test_a_finished_run_started_again_ends_at_once_and_changes_nothing(story):
+    assert_ended_in_order(story.again)
+    assert story.again.counts == story.finished.counts
+
+
+def test_when_all_is_killed_the_last_checkpoint_is_whole_and_not_old(story):
+    """A checkpoint is due every half second; logs are written once a second."""
+    assert story.killed["learner_frames"] > story.starts[2]
+    assert story.starts[3] == story.killed["learner_frames"]
+
+
+def test_when_the_launcher_is_killed_its_nodes_end_too(story):
+    """Else they would write into a run directory that another start has taken up."""
+    assert story.orphans == []
+    print(f"the nodes were gone after {story.orphan_seconds:.2f} s")
+    assert story.orphan_seconds < SHUTDOWN_SECONDS
+
+
+def test_every_start_goes_on_from_the_checkpoint_of_the_one_before(story):
+    assert story.starts[0] == 0
+    assert story.starts == sorted(story.starts)
+    assert len(set(story.starts[:-1])) == 5
+
+
+def test_what_was_learned_from_was_acted(story):
+    """And not much more: a queue, a batch and an unroll for each actor, at every start."""
+    for counts in (story.interrupted.counts, story.terminated.counts, story.finished.counts):
+        assert counts["actor_steps"] == counts["actor_frames"] >= counts["learner_frames"]
+        assert counts["actor_frames"] < counts["learner_frames"] + 5 * 1000
+
+
+def test_the_logs_of_all_starts_are_one_run(story):
+    for node, name in [
+        ("learner", "frames"),
+        ("learner", "learner_frames"),
+        ("learner", "learner_steps"),
+        ("learner", "unrolls"),
+        ("learner", "learner_walltime"),
+        ("evaluator", "frames"),
+        ("evaluator", "policy_version"),
+        ("evaluator", "time"),
+        ("actor_0", "time"),
+    ]:
+        values = column(story.directory, node, name)
+        assert len(values) >= 2, (node, name)
+        assert values == sorted(values), (node, name)
+    # The counter is told of every step, and starts from what the checkpoint says.
+    learner = logs.read_rows(story.directory.logs / "learner.csv")
+    assert all(row["learner_frames"] == row["frames"] for row in learner)
+    counts = story.finished.counts
+    assert learner[-1]["frames"] == learner[-1]["learner_frames"] == str(counts["learner_frames"])
+
+
+@pytest.fixture(scope="module")
+def threads(tmp_path_factory):
+    """A program of threads, interrupted before its target (which cannot be reached)."""
+    path = tmp_path_factory.mktemp("threads")
+    command = train(
+        path, FOR_EVER, "--launcher=local_mt", "--evaluate_every=1000", "--target_return=2"
+    )
+    directory = RunDirectory(str(path / "run"))
+    command.wait_until(lambda: column(directory, "evaluator", "frames"))
+    return ending(command, *command.stop(signal.SIGINT))
+
+
+def test_threads_end_in_order_too(threads):
+    assert_ended_in_order(threads)
+    assert threads.counts["learner_frames"] >= 1000
+    assert logs.read_rows(threads.directory.logs / "evaluator.csv")
+
+
+def test_a_reached_target_ends_it_early(tmp_path):
+    """Every return of Catch is at least -1, so the first evaluation reaches that."""
+    command = train(
+        tmp_path, FOR_EVER, "--launcher=local_mt", "--evaluate_every=500", "--target_return=-1"
+    )
+    end = ending(command, command.wait(), 0.0)
+    assert_ended_in_order(end)
+    assert len(logs.read_rows(end.directory.logs / "evaluator.csv")) == 1
+    assert end.counts["learner_frames"] >= 500
+
+
+def failing(path, part, launch_type):
+    command = Command(path, "tests/experiments/launch_failing.py", part, launch_type, path / "run")
+    return ending(command, command.wait(), 0.0)
+
+
+@pytest.mark.parametrize(
+    ("part", "launch_type", "node", "error"),
+    [
+        ("actor", "local_mp", "actor_", "RuntimeError: the game crashed at step 31"),
+        ("evaluator", "local_mp", "evaluator", "RuntimeError: no network for the evaluator"),
+        ("reward", "local_mt", "actor_", "episode 4, step 4: the reward is nan"),
+    ],
+)
+def test_a_failing_node_ends_it_and_its_traceback_is_the_last_thing_shown(
+    tmp_path, part, launch_type, node, error
+):
+    end = failing(tmp_path, part, launch_type)
+    assert end.status == 1
+    assert end.processes_left == []
+    assert end.temporary_files == []
+    report = end.output[end.output.rindex(f"Node {node}") :].strip()
+    # Reverb says good-bye when a process of threads ends.
+    lines = [line for line in report.splitlines() if "reverb/cc" not in line and line.strip()]
+    assert lines[1] == "Traceback (most recent call last):"
+    assert error in lines[-1]
+    assert ("failing catch in actor" if part == "reward" else "launch_failing.py") in report
+
+
+def test_a_node_that_was_killed_ends_it_and_is_named(tmp_path):
+    command = train(tmp_path, FOR_EVER, "--checkpoint_seconds=0.5", "--num_actors=1")
+    directory = RunDirectory(str(tmp_path / "run"))
+    command.wait_until(lambda: list(directory.checkpoints.glob("*.index")))
+    command.nodes()["actor/0"].kill()
+    end = ending(command, command.wait(30), 0.0)
+    assert end.status == 1
+    assert end.processes_left == []
+    # TensorFlow's, of the process that was killed.
+    assert all(name.startswith("__autograph_generated") for name in end.temporary_files)
+    assert end.output.strip().splitlines()[-1].startswith("Node actor/0 died without a traceback")
+    assert end.counts["learner_frames"] > 0
+
+
+def test_impossible_programs_are_refused_before_anything_is_touched(tmp_path):
+    config = catch_config(tmp_path / "run")
+    for num_actors in (0, -1, 1.5, "2"):
+        with pytest.raises(ValueError, match="num_actors must be"):
+            make_program(config, num_actors)
+    with pytest.raises(ValueError, match="launch_type must be one of local_mp, local_mt"):
+        launch(config, 1, launch_type="vertex_ai")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_program_has_a_node_for_every_role(tmp_path):
+    config: ExperimentConfig = catch_config(tmp_path / "run")
+    program = make_program(config, 3)
+    sizes = {label: len(nodes) for label, nodes in program.groups.items()}
+    assert sizes == {"replay": 1, "counter": 1, "learner": 1, "evaluator": 1, "actor": 3}
