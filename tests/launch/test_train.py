@@ -1,0 +1,285 @@
+"""launch/train.py as its users meet it: what it trains with, and what it refuses."""
+
+import json
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from acme_impala import Adam, LinearSchedule, RMSProp
+from acme_impala.experiments import run_directory
+
+from ..experiments.runs import ROOT, catch_config
+
+# What is refused: flags, and a part of the message.
+REFUSED = {
+    "no environment": ([], "Flag --env must have a value other than None"),
+    "an unknown kind of environment": (["--env=pong"], "There is no environment 'pong'"),
+    "an unknown Gymnasium id": (["--env=gym:CartPole-v9"], "There is no environment 'gym:Cart"),
+    "an unknown game": (["--env=atari:pinpong"], "There is no Atari game 'pinpong'"),
+    "no name after the colon": (["--env=gym:"], "There is no environment 'gym:'"),
+    "continuous actions": (["--env=gym:Pendulum-v1"], "action"),
+    "unroll length 0": (["--unroll_length=0"], "unroll_length must be a whole number"),
+    "batch size 0": (["--batch_size=0"], "batch_size must be a whole number"),
+    "batch size of half": (["--batch_size=1.5"], "--batch_size=1.5"),
+    "a queue smaller than a batch": (["--queue_size=3"], "queue_size=3 is smaller than batch_size"),
+    "a discount above 1": (["--discount=1.01"], "discount must be in [0, 1], got 1.01"),
+    "a discount below 0": (["--discount=-0.1"], "discount must be in [0, 1], got -0.1"),
+    "a discount that is no number": (["--discount=none"], "--discount=none"),
+    "a NaN discount": (["--discount=nan"], "discount must be in [0, 1], got nan"),
+    "rho_bar below c_bar": (["--clip_rho_threshold=0.5"], "clip_rho_threshold=0.5 is smaller than"),
+    "c_bar without a clip alone": (["--clip_c_threshold=none"], "V-trace needs rho_bar >= c_bar"),
+    "a negative baseline cost": (["--baseline_cost=-1"], "baseline_cost must be a finite number"),
+    "a negative entropy cost": (["--entropy_cost=-1"], "entropy_cost must be a finite number"),
+    "a negative end of a schedule": (["--learning_rate=1e-3:-1"], "learning_rate must be a finite"),
+    "a schedule of three": (["--learning_rate=1:2:3"], "--learning_rate=1:2:3 is not understood"),
+    "a clip that is no number": (
+        ["--max_gradient_norm=big"],
+        "--max_gradient_norm=big is not understood",
+    ),
+    "a clipping without a name": (["--reward_clipping=hard"], "reward_clipping must be one of"),
+    "zero actors": (["--num_actors=0"], "num_actors must be a whole number of at least 1, got 0"),
+    "minus one actors": (["--num_actors=-1", "--launcher=local_mt"], "num_actors must be"),
+    "zero frames": (["--num_frames=0"], "num_frames must be a whole number of at least 1, got 0"),
+    "no evaluation episodes": (["--evaluation_episodes=0"], "evaluation_episodes must be"),
+    "evaluations every 0 frames": (["--evaluate_every=0"], "evaluate_every must be"),
+    "no time between checkpoints": (["--checkpoint_seconds=0"], "checkpoint_seconds must be"),
+    "a negative seed": (["--seed=-1"], "seed must"),
+    "a layer of no units": (["--hidden_sizes=16,0"], "hidden_sizes must be made of whole numbers"),
+    "layers that are no numbers": (["--hidden_sizes=big"], "--hidden_sizes=big is not understood"),
+    "an image network for a vector": (["--env=gym:CartPole-v1", "--torso=atari"], "image"),
+    "an unknown launcher": (["--launcher=slurm"], "--launcher=slurm"),
+    "an unknown flag": (["--learning_rat=1"], "learning_rat"),
+    "one loop, zero frames": (["--launcher=in_process", "--num_frames=0"], "num_frames must be"),
+}
+# The same for workdirs, which have to be prepared: see `workdirs`.
+REFUSED_WORKDIRS = {
+    "a file": "is a file; it must be a directory",
+    "below a file": "cannot be written",
+    "below /proc": "cannot be written",
+    "another run's config": "agent.batch_size: stored 4, now 8",
+    "a config cut short": "config.json cannot be read",
+    "only broken checkpoints": "All 1 checkpoints in",
+    "in use": "is in use by another run",
+}
+
+
+@pytest.fixture(scope="module")
+def workdirs(tmp_path_factory):
+    """Workdirs that are refused, by the names above."""
+    root = tmp_path_factory.mktemp("workdirs")
+    (root / "file").write_text("mine")
+
+    def taken_up(name, **changes):
+        directory = run_directory.claim(catch_config(root / name, **changes))
+        run_directory.release(directory)
+        return directory
+
+    agent = catch_config("x").agent
+    taken_up("other")
+    assert agent.batch_size == 4
+    cut = taken_up("cut")
+    cut.config.write_text(cut.config.read_text()[:50])
+    broken = root / "broken"
+    (broken / "checkpoints").mkdir(parents=True)
+    (broken / "checkpoints" / "checkpoint-7.index").write_bytes(b"cut")
+    in_use = run_directory.claim(catch_config(root / "in use"))
+    yield {
+        "a file": root / "file",
+        "below a file": root / "file" / "run",
+        "below /proc": "/proc/run",
+        "another run's config": root / "other",
+        "a config cut short": root / "cut",
+        "only broken checkpoints": broken,
+        "in use": root / "in use",
+    }
+    run_directory.release(in_use)
+
+
+@pytest.fixture(scope="module")
+def refusals(tmp_path_factory, workdirs):
+    """What the commands did: by name, (status, output, workdir, temporary directory)."""
+    root = tmp_path_factory.mktemp("refusals")
+    commands, paths = {}, {}
+    for number, (name, (flags, _)) in enumerate(REFUSED.items()):
+        paths[name] = root / f"run-{number}"
+        environment = [] if name == "no environment" else ["--env=catch"]
+        commands[name] = [*environment, f"--workdir={paths[name]}", *flags]
+    for name, path in workdirs.items():
+        paths[name] = path
+        commands[name] = ["--env=catch", f"--workdir={path}", "--batch_size=8"]
+    result = subprocess.run(
+        [sys.executable, "tests/launch/commands.py", root],
+        cwd=ROOT,
+        input=json.dumps([["launch/train.py", *command] for command in commands.values()]),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    statuses = json.loads(result.stdout)
+    return {
+        name: (statuses[i], (root / f"{i}.txt").read_text(), paths[name], root / f"{i}.tmp")
+        for i, name in enumerate(commands)
+    }
+
+
+@pytest.mark.parametrize("name", [*REFUSED, *REFUSED_WORKDIRS])
+def test_it_refuses(refusals, name):
+    status, output, _, temporary = refusals[name]
+    message = REFUSED_WORKDIRS[name] if name in REFUSED_WORKDIRS else REFUSED[name][1]
+    assert status == 1, output
+    assert message in output
+    assert "Traceback" not in output
+    # Launchpad puts what it hands to processes into a temporary directory: there were none.
+    assert not temporary.exists() or list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_refusal_leaves_nothing_behind(refusals, name):
+    _, output, workdir, _ = refusals[name]
+    assert not workdir.exists(), output
+
+
+def test_a_refused_workdir_is_left_as_it_was(refusals, workdirs):
+    assert workdirs["a file"].read_text() == "mine"
+    other = run_directory.RunDirectory(str(workdirs["another run's config"]))
+    assert run_directory.read_config(other) == catch_config(other.root).to_json()
+    assert len(workdirs["a config cut short"].joinpath("config.json").read_text()) == 50
+
+
+def test_a_refusal_of_values_is_one_line(refusals):
+    for name in REFUSED:
+        _, output, _, _ = refusals[name]
+        lines = [line for line in output.splitlines() if line.strip()]
+        usage = "Flag" in output or "flag" in output  # absl's own, which hints at --help.
+        assert len(lines) == 1 or usage, output
+
+
+def test_no_process_was_left(refusals):
+    del refusals
+    children = psutil.Process().children(recursive=True)
+    assert not any("launch/train.py" in " ".join(child.cmdline()) for child in children)
+
+
+# What flags make of a config, asked in a process of their own.
+SHOW = """
+import json, runpy, sys
+sys.path.insert(0, "launch")
+import train
+from absl import app
+app.run(lambda _: print("config:", json.dumps(train.make_config().to_json())))
+"""
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory):
+    root = tmp_path_factory.mktemp("shown")
+    script = root / "show.py"
+    script.write_text(SHOW)
+    commands = {
+        "defaults": ["--env=catch"],
+        "atari": ["--env=atari:pong", "--num_frames=40000000", "--sticky_actions"],
+        "cartpole": ["--env=gym:CartPole-v1", "--preset=catch", "--seed=5"],
+        "all": [
+            "--env=memory",
+            "--core=lstm",
+            "--hidden_sizes=8,9",
+            "--unroll_length=5",
+            "--batch_size=6",
+            "--queue_size=7",
+            "--max_policy_lag=8",
+            "--discount=0.5",
+            "--lambda_=0.25",
+            "--clip_rho_threshold=none",
+            "--clip_pg_rho_threshold=2",
+            "--clip_c_threshold=none",
+            "--baseline_cost=0.125",
+            "--max_gradient_norm=none",
+            "--learning_rate=1e-2:1e-4",
+            "--entropy_cost=0.75",
+            "--reward_clipping=soft_asymmetric",
+            "--optimizer=rmsprop",
+            "--num_frames=1234",
+            "--target_return=0.5",
+            "--last_action_and_reward",
+        ],
+    }
+    subprocess.run(
+        [sys.executable, "tests/launch/commands.py", root],
+        cwd=ROOT,
+        input=json.dumps([[str(script), *command] for command in commands.values()]),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    shown = {}
+    for number, name in enumerate(commands):
+        output = (root / f"{number}.txt").read_text()
+        assert "config: " in output, output
+        shown[name] = json.loads(output.split("config: ")[1])
+    return shown
+
+
+def test_the_preset_follows_from_the_environment(shown):
+    assert shown["defaults"]["agent"]["unroll_length"] == 10
+    assert shown["defaults"]["network_factory"]["torso"] == "mlp"
+    atari = shown["atari"]
+    assert atari["agent"]["unroll_length"] == 20
+    assert atari["agent"]["frames_per_step"] == 4
+    assert atari["agent"]["learning_rate"]["frames"] == 40_000_000
+    assert atari["network_factory"]["torso"] == "atari"
+    assert atari["environment_factory"]["atari"]["sticky_actions"] is True
+
+
+def test_a_preset_can_be_named_and_the_seed_is_everyones(shown):
+    fields = shown["cartpole"]
+    assert fields["agent"]["batch_size"] == 4
+    assert fields["seed"] == fields["network_factory"]["seed"] == 5
+
+
+def test_every_hyperparameter_can_be_given(shown):
+    fields = shown["all"]
+    agent = fields["agent"]
+    assert agent["learning_rate"] == {
+        "type": LinearSchedule.__name__,
+        "initial": 1e-2,
+        "final": 1e-4,
+        "frames": 1234,
+    }
+    assert agent["optimizer"]["type"] == RMSProp.__name__ != Adam.__name__
+    expected = {
+        "unroll_length": 5,
+        "batch_size": 6,
+        "queue_size": 7,
+        "max_policy_lag": 8,
+        "discount": 0.5,
+        "lambda_": 0.25,
+        "clip_rho_threshold": None,
+        "clip_pg_rho_threshold": 2.0,
+        "clip_c_threshold": None,
+        "baseline_cost": 0.125,
+        "max_gradient_norm": None,
+        "entropy_cost": 0.75,
+        "reward_clipping": "soft_asymmetric",
+    }
+    assert {name: agent[name] for name in expected} == expected
+    network = fields["network_factory"]
+    assert (network["core"], network["hidden_sizes"]) == ("lstm", [8, 9])
+    assert fields["target_return"] == 0.5
+    assert fields["environment_factory"]["last_action_and_reward"] is True
+
+
+def test_the_command_itself_refuses_and_its_status_says_so(tmp_path):
+    """One of the refusals above without anything in between."""
+    result = subprocess.run(
+        [sys.executable, "launch/train.py", "--env=catch", "--discount=2"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert "discount must be in [0, 1], got 2.0" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not list(tmp_path.iterdir())
