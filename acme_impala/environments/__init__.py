@@ -1,18 +1,31 @@
-"""Environments behind `dm_env.Environment`: Gymnasium's, Atari games, and two small tasks."""
+"""Gymnasium's environments, Atari games and two small tasks behind dm_env, alone or in batches."""
 
 from acme_impala.environments.atari import AtariEnvironment, AtariOptions
+from acme_impala.environments.atari_vector import AtariVectorEnvironment
+from acme_impala.environments.batch import BatchedEnvironment, EnvironmentList
 from acme_impala.environments.catch import Catch
-from acme_impala.environments.factory import EnvironmentFactory
+from acme_impala.environments.factory import VECTORIZATIONS, EnvironmentFactory, make_batch
 from acme_impala.environments.gymnasium_env import GymnasiumEnvironment
+from acme_impala.environments.gymnasium_vector import GymnasiumVectorEnvironment
 from acme_impala.environments.memory import MemoryChain
-from acme_impala.environments.wrappers import ObservationActionReward
+from acme_impala.environments.wrappers import (
+    BatchedObservationActionReward,
+    ObservationActionReward,
+)
 
 __all__ = [
+    "VECTORIZATIONS",
     "AtariEnvironment",
     "AtariOptions",
+    "AtariVectorEnvironment",
+    "BatchedEnvironment",
+    "BatchedObservationActionReward",
     "Catch",
     "EnvironmentFactory",
+    "EnvironmentList",
     "GymnasiumEnvironment",
+    "GymnasiumVectorEnvironment",
     "MemoryChain",
     "ObservationActionReward",
+    "make_batch",
 ]

@@ -10,6 +10,9 @@ from dm_env import specs
 from gymnasium.wrappers import AtariPreprocessing
 
 from acme_impala.environments.episodic import EpisodicEnvironment, Outcome, checked_action
+from acme_impala.frames import StackedFrames
+
+_NO_OP = 0  # Every game's first action.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,9 +66,9 @@ class AtariEnvironment(EpisodicEnvironment):
     pixelwise maximum over the last two frames of an action repeat. At an episode's start the first
     frame fills the whole stack.
 
-    Where losing a life ends an episode (discount 0), `reset()` after it goes on with the same game:
-    the next episode begins at the very frame at which the last one ended. No frame is played and no
-    reward is lost in between, so the lives in a row are the uninterrupted game. Losing the last
+    Where losing a life ends an episode (discount 0), `reset()` after it goes on with the same game,
+    by one agent step of no-op, as the EpisodicLifeEnv of OpenAI Baselines. Should that step pay a
+    reward, the step after it pays it; should it end the game, a new one begins. Losing the last
     life ends the episode when the game says that it is over, which in some games is a few frames
     later. `reset()` at any other time begins a new game.
 
@@ -90,6 +93,7 @@ class AtariEnvironment(EpisodicEnvironment):
         self._lives = 0
         self._life_lost = False  # The last episode ended with a life, and its game goes on.
         self._game_over = False
+        self._owed = 0.0  # What a restart after a lost life has paid, for the step after it.
 
     @property
     def game_over(self) -> bool:
@@ -101,10 +105,8 @@ class AtariEnvironment(EpisodicEnvironment):
         return self._game_over
 
     def observation_spec(self) -> specs.BoundedArray:
-        """[image_size, image_size, frame_stack] uint8."""
-        size = self._options.image_size
-        shape = (size, size, self._options.frame_stack)
-        return specs.BoundedArray(shape, np.uint8, minimum=0, maximum=255, name="frames")
+        """[image_size, image_size, frame_stack] uint8, stacked frames."""
+        return frames_spec(self._options)
 
     def action_spec(self) -> specs.DiscreteArray:
         """The game's own actions, or all 18."""
@@ -115,12 +117,16 @@ class AtariEnvironment(EpisodicEnvironment):
         self._env.close()
 
     def _begin(self) -> np.ndarray:
+        goes_on = False
         if self._life_lost:
-            frame = self._frames[-1]
-        else:
+            frame, reward, terminated, truncated, info = self._env.step(_NO_OP)
+            self._owed = float(reward)
+            goes_on = not (terminated or truncated)
+        if not goes_on:
             frame, info = self._env.reset(seed=self._seed)
             self._seed = None  # A seed given again would repeat the first game.
-            self._lives = info["lives"]
+            self._owed = 0.0
+        self._lives = info["lives"]
         self._life_lost = self._game_over = False
         self._frames.extend([frame] * self._options.frame_stack)
         return self._stacked()
@@ -129,6 +135,7 @@ class AtariEnvironment(EpisodicEnvironment):
         frame, reward, terminated, truncated, info = self._env.step(
             checked_action(action, self._num_actions)
         )
+        reward, self._owed = reward + self._owed, 0.0
         self._frames.append(frame)
         lives, lives_before = info["lives"], self._lives
         self._lives = lives
@@ -141,7 +148,24 @@ class AtariEnvironment(EpisodicEnvironment):
         return np.stack(self._frames, axis=-1)
 
 
-def _make(game: str, options: AtariOptions) -> gymnasium.Env:
+def frames_spec(options: AtariOptions) -> StackedFrames:
+    """The spec of an observation: [image_size, image_size, frame_stack] uint8."""
+    shape = (options.image_size, options.image_size, options.frame_stack)
+    return StackedFrames(shape, np.uint8, minimum=0, maximum=255, name="frames")
+
+
+def rom_name(game: str) -> str:
+    """Returns a game's name as ale-py knows it, 'space_invaders'.
+
+    Raises:
+        ValueError: there is no such game.
+        ImportError: ale-py or OpenCV is missing.
+    """
+    _import_ale()
+    return gymnasium.spec(_gymnasium_id(game)).kwargs["game"]
+
+
+def _import_ale():
     try:
         import ale_py  # Only those who play Atari need it.
         import cv2  # noqa: F401  gymnasium resizes frames with it
@@ -152,6 +176,10 @@ def _make(game: str, options: AtariOptions) -> gymnasium.Env:
     # Otherwise every process writes the emulator's banner to its output.
     ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
     gymnasium.register_envs(ale_py)
+
+
+def _make(game: str, options: AtariOptions) -> gymnasium.Env:
+    _import_ale()
     env = gymnasium.make(
         _gymnasium_id(game),
         # The preprocessing reads the screen itself; of what it leaves unused, grey costs least.

@@ -2,16 +2,26 @@
 
 import dataclasses
 import difflib
+from collections.abc import Callable
+from typing import Any, Literal
 
 import dm_env
 import gymnasium
 
 from acme_impala.environments.atari import AtariEnvironment, AtariOptions
+from acme_impala.environments.atari_vector import AtariVectorEnvironment
+from acme_impala.environments.batch import BatchedEnvironment, EnvironmentList
 from acme_impala.environments.catch import Catch
 from acme_impala.environments.gymnasium_env import GymnasiumEnvironment
+from acme_impala.environments.gymnasium_vector import GymnasiumVectorEnvironment
 from acme_impala.environments.memory import MemoryChain
-from acme_impala.environments.wrappers import ObservationActionReward
+from acme_impala.environments.wrappers import (
+    BatchedObservationActionReward,
+    ObservationActionReward,
+)
 
+Vectorization = Literal["auto", "list", "sync", "async", "vector_entry_point"]
+VECTORIZATIONS = ("auto", "list", "sync", "async", "vector_entry_point")
 _NAMES = "'gym:<Gymnasium id>', 'atari:<game>', 'catch' and 'memory'"
 
 
@@ -24,16 +34,26 @@ class EnvironmentFactory:
             'catch' or 'memory'.
         last_action_and_reward: observations are `OAR`s: they hold the last action and reward.
         atari: how Atari games are shown and played.
+        vectorization: how a batch of Gymnasium environments is stepped: 'list', one after the
+            other; 'sync', 'async' (a process for each) and 'vector_entry_point' (the environment's
+            own), as `gymnasium.make_vec` calls them; 'auto': the environment's own where it has
+            one, else a list.
 
     Raises:
-        ValueError: the name is of no kind above.
+        ValueError: the name or the vectorization is of no kind above.
     """
 
     name: str
     last_action_and_reward: bool = False
     atari: AtariOptions = dataclasses.field(default_factory=AtariOptions)
+    vectorization: Vectorization = "auto"
 
     def __post_init__(self):
+        if self.vectorization not in VECTORIZATIONS:
+            raise ValueError(
+                f"vectorization must be one of {', '.join(VECTORIZATIONS)}, "
+                f"got {self.vectorization!r}."
+            )
         kind, colon, which = self.name.partition(":")
         if not (self.name in ("catch", "memory") or (kind in ("gym", "atari") and which)):
             raise ValueError(
@@ -59,23 +79,117 @@ class EnvironmentFactory:
         environment = self._make(seed, evaluation)
         return ObservationActionReward(environment) if self.last_action_and_reward else environment
 
+    def batch(
+        self, seed: int, num_environments: int, evaluation: bool = False, num_threads: int = 1
+    ) -> BatchedEnvironment:
+        """Makes environments that are stepped together, of the seeds seed, seed + 1, ...
+
+        Args:
+            seed: of everything random in the first environment, not negative.
+            num_environments: N, at least 1.
+            evaluation: episodes are whole games.
+            num_threads: that step Atari games.
+
+        Raises:
+            ValueError: as for a single environment, or it has no vectorization of that kind.
+            ImportError: the environment exists, and packages that it needs do not.
+        """
+        if num_environments < 1:
+            raise ValueError(f"num_environments must be at least 1, got {num_environments}.")
+        batch = self._make_batch(seed, num_environments, evaluation, num_threads)
+        return BatchedObservationActionReward(batch) if self.last_action_and_reward else batch
+
     def _make(self, seed: int, evaluation: bool) -> dm_env.Environment:
         kind, _, which = self.name.partition(":")
         if kind == "gym":
             return GymnasiumEnvironment(_make_gymnasium(which), seed)
         if kind == "atari":
-            options = self.atari
-            if evaluation:
-                options = dataclasses.replace(options, life_loss_ends_episode=False)
-            return AtariEnvironment(which, options, seed)
+            return AtariEnvironment(which, self._atari(evaluation), seed)
         if kind == "catch":
             return Catch(seed=seed)
         return MemoryChain(seed=seed)
 
+    def _make_batch(
+        self, seed: int, num_environments: int, evaluation: bool, num_threads: int
+    ) -> BatchedEnvironment:
+        kind, _, which = self.name.partition(":")
+        if kind == "atari":
+            options = self._atari(evaluation)
+            return AtariVectorEnvironment(which, num_environments, options, seed, num_threads)
+        if kind == "gym" and self.vectorization != "list":
+            env = _make_gymnasium_vector(which, num_environments, self.vectorization)
+            if env:
+                return GymnasiumVectorEnvironment(env, seed)
+        return EnvironmentList([self._make(seed + i, evaluation) for i in range(num_environments)])
+
+    def _atari(self, evaluation: bool) -> AtariOptions:
+        if not evaluation:
+            return self.atari
+        return dataclasses.replace(self.atari, life_loss_ends_episode=False)
+
+
+def make_batch(
+    environment_factory: Callable[[int, bool], dm_env.Environment],
+    seed: int,
+    num_environments: int,
+    evaluation: bool = False,
+    num_threads: int = 1,
+) -> BatchedEnvironment:
+    """Makes environments that are stepped together by any factory of single environments.
+
+    A factory that has a method `batch`, as `EnvironmentFactory`, is asked for the batch itself.
+
+    Args:
+        environment_factory: called with (seed, evaluation).
+        seed: of the first environment; the others have seed + 1, ...
+        num_environments: N, at least 1.
+        evaluation: as the factory understands it.
+        num_threads: that step the environments, where they are stepped by threads.
+    """
+    if hasattr(environment_factory, "batch"):
+        return environment_factory.batch(seed, num_environments, evaluation, num_threads)
+    return EnvironmentList(
+        [environment_factory(seed + i, evaluation) for i in range(num_environments)]
+    )
+
 
 def _make_gymnasium(env_id: str) -> gymnasium.Env:
+    return _named_errors(env_id, lambda: gymnasium.make(env_id))
+
+
+def _make_gymnasium_vector(
+    env_id: str, num_environments: int, vectorization: Vectorization
+) -> gymnasium.vector.VectorEnv | None:
+    """Makes a vector environment; None where 'auto' finds that the environment has none."""
+    own = _named_errors(env_id, lambda: gymnasium.spec(env_id)).vector_entry_point
+    if vectorization == "auto":
+        # Gymnasium gives a vector of one another time limit.
+        if not own or num_environments == 1:
+            return None
+        vectorization = "vector_entry_point"
+    if vectorization == "vector_entry_point" and not own:
+        raise ValueError(
+            f"The environment 'gym:{env_id}' has no vector_entry_point of its own. "
+            "vectorization='auto' takes one where there is one."
+        )
+    # Processes that are forked from one that uses TensorFlow can hang. Observations are copied
+    # once, by the adapter.
+    settings = {"async": {"context": "spawn", "copy": False}, "sync": {"copy": False}}
+    return _named_errors(
+        env_id,
+        lambda: gymnasium.make_vec(
+            env_id,
+            num_envs=num_environments,
+            vectorization_mode=vectorization,
+            vector_kwargs=settings.get(vectorization),
+        ),
+    )
+
+
+def _named_errors(env_id: str, make: Callable[[], Any]) -> Any:
+    """Runs `make`, and says what the errors of Gymnasium mean."""
     try:
-        return gymnasium.make(env_id)
+        return make()
     except (ImportError, gymnasium.error.DependencyNotInstalled) as error:
         raise ImportError(
             f"The environment 'gym:{env_id}' needs packages that cannot be imported here: {error}"

@@ -52,7 +52,7 @@ def action_spec(space: gymnasium.Space) -> specs.BoundedArray:
 
 
 def to_observation(space: gymnasium.Space, value: Any) -> Nest:
-    """Returns a value of `space` as its spec has it, in arrays of its own.
+    """Returns a value of `space`, or a batch of such, as its spec has it, in arrays of its own.
 
     The arrays are copies because an environment may write its next observation into the same
     buffer, while an actor keeps a whole unroll of them.
@@ -75,6 +75,14 @@ def to_gymnasium_action(space: gymnasium.Space, action: Any) -> int | np.ndarray
     if isinstance(space, spaces.MultiDiscrete):
         array += space.start
     return array
+
+
+def to_gymnasium_actions(space: gymnasium.Space, actions: np.ndarray) -> np.ndarray:
+    """Returns a batch of actions [N, ...] of the spec as a batch of values of `space`."""
+    actions = np.array(actions, space.dtype)
+    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
+        actions += np.asarray(space.start, actions.dtype)
+    return actions
 
 
 def _leaf_spec(space: gymnasium.Space, name: str) -> specs.BoundedArray:

@@ -7,6 +7,7 @@ import numpy as np
 import tree
 from dm_env import specs
 
+from acme_impala.environments.batch import BatchedEnvironment
 from acme_impala.types import OAR, Nest
 
 
@@ -78,3 +79,56 @@ def _zeros(spec: specs.Array) -> np.ndarray:
 
 def _of_spec(spec: specs.Array, value: Any) -> np.ndarray:
     return np.array(value, spec.dtype)
+
+
+class BatchedObservationActionReward(BatchedEnvironment):
+    """What `ObservationActionReward` does, for a batch of environments.
+
+    Args:
+        environment: the batch to wrap; this wrapper closes it.
+    """
+
+    def __init__(self, environment: BatchedEnvironment):
+        self._environment = environment
+        self.num_environments = environment.num_environments
+        self.runs_in_background = environment.runs_in_background
+        self._action_spec = environment.action_spec()
+
+    def reset(self) -> dm_env.TimeStep:
+        """Begins episodes; their OARs' actions and rewards are zero."""
+        shape = (self.num_environments, *self._action_spec.shape)
+        self._actions = np.zeros(shape, self._action_spec.dtype)
+        return self._with_action_and_reward(self._environment.reset())
+
+    def send(self, actions: np.ndarray):
+        """Takes one agent step, or begins to; the OARs will hold the actions."""
+        self._actions = np.array(actions, self._action_spec.dtype)
+        self._environment.send(actions)
+
+    def receive(self) -> dm_env.TimeStep:
+        """Returns what the actions sent last have led to."""
+        return self._with_action_and_reward(self._environment.receive())
+
+    @property
+    def game_over(self) -> np.ndarray:
+        """The wrapped batch's."""
+        return self._environment.game_over
+
+    def observation_spec(self) -> OAR:
+        """The OAR of the wrapped batch's three specs."""
+        return OAR(
+            self._environment.observation_spec(), self._action_spec, self._environment.reward_spec()
+        )
+
+    def action_spec(self) -> Nest:
+        """The wrapped batch's."""
+        return self._action_spec
+
+    def close(self):
+        """Closes the wrapped batch."""
+        self._environment.close()
+
+    def _with_action_and_reward(self, timestep: dm_env.TimeStep) -> dm_env.TimeStep:
+        first = timestep.step_type == dm_env.StepType.FIRST
+        actions = np.where(first, 0, self._actions).astype(self._action_spec.dtype)
+        return timestep._replace(observation=OAR(timestep.observation, actions, timestep.reward))

@@ -60,14 +60,15 @@ def test_lives_in_a_row_are_the_uninterrupted_game(name, gymnasium_name):
     environment, env = AtariEnvironment(name, seed=3), _reference(gymnasium_name)
     expected, info = env.reset(seed=3)
     timestep = environment.reset()
-    lives, lives_lost, score, expected_score = info["lives"], 0, 0.0, 0.0
+    lives, lives_lost, score, expected_score, owed = info["lives"], 0, 0.0, 0.0, 0.0
     for action in _actions(environment, 5000):
         expected, reward, over, _, info = env.step(action)
         timestep = environment.step(action)
         score += timestep.reward
         expected_score += reward
         np.testing.assert_array_equal(timestep.observation[..., -1], expected[-1])
-        assert timestep.reward == np.float32(reward)
+        assert timestep.reward == np.float32(reward + owed)
+        owed = 0.0
         assert timestep.last() == (info["lives"] < lives)
         assert environment.game_over == over
         if timestep.last():
@@ -75,12 +76,14 @@ def test_lives_in_a_row_are_the_uninterrupted_game(name, gymnasium_name):
             lives, lives_lost = info["lives"], lives_lost + 1
             if over:
                 break
-            ended_at = timestep.observation[..., -1]
-            timestep = environment.reset()  # Goes on: takes no action, plays no frame.
+            timestep = environment.reset()  # Goes on, by one no-op.
+            expected, owed, over, _, info = env.step(0)
+            expected_score += owed
+            assert not over
             assert timestep.first()
             assert not environment.game_over
             np.testing.assert_array_equal(
-                timestep.observation, np.repeat(ended_at[..., None], 4, axis=-1)
+                timestep.observation, np.repeat(expected[-1][..., None], 4, axis=-1)
             )
     assert over
     assert lives_lost >= 3
@@ -106,6 +109,7 @@ def test_the_last_life_ends_with_the_game():
             break
         if timestep.last():
             environment.reset()
+            env.step(0)
     assert environment.game_over
     assert steps_without_lives > 5
 

@@ -1,0 +1,101 @@
+"""Gymnasium's vector environments behind the contract of batches."""
+
+import dm_env
+import gymnasium
+import numpy as np
+from dm_env import specs
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode
+
+from acme_impala.environments import gymnasium_spaces
+from acme_impala.environments.batch import BatchedEnvironment
+from acme_impala.types import Nest
+
+
+class GymnasiumVectorEnvironment(BatchedEnvironment):
+    """Adapts a `gymnasium.vector.VectorEnv`, whose environments restart in the step after the last.
+
+    An `AsyncVectorEnv`, whose environments have processes of their own, runs in the background.
+    Environment i is seeded with seed + i, as a list of `GymnasiumEnvironment`s of these seeds.
+
+    Args:
+        env: the vector environment; closing the adapter closes it.
+        seed: of the first reset, not negative.
+
+    Raises:
+        ValueError: a space has no spec, the seed is negative, or the environments restart at
+            another time.
+    """
+
+    def __init__(self, env: gymnasium.vector.VectorEnv, seed: int):
+        if seed < 0:
+            raise ValueError(f"seed must not be negative, got {seed}.")
+        mode = env.metadata.get("autoreset_mode")
+        if mode != AutoresetMode.NEXT_STEP:
+            raise ValueError(
+                f"The vector environment's autoreset_mode is {mode}; it must be "
+                "AutoresetMode.NEXT_STEP, with which no last observation is lost."
+            )
+        self._observation_spec = gymnasium_spaces.observation_spec(env.single_observation_space)
+        self._action_spec = gymnasium_spaces.action_spec(env.single_action_space)
+        self._env = env
+        self._seed: int | None = int(seed)
+        self.num_environments = env.num_envs
+        self.runs_in_background = isinstance(env, AsyncVectorEnv)
+
+    def reset(self) -> dm_env.TimeStep:
+        """Begins an episode in every environment."""
+        observation, _ = self._env.reset(seed=self._seed)
+        self._seed = None  # A seed given again would repeat the first episodes.
+        zeros = np.zeros(self.num_environments, np.float32)
+        self._last = zeros.astype(bool)
+        return dm_env.TimeStep(
+            np.full(self.num_environments, dm_env.StepType.FIRST, np.int32),
+            zeros,
+            zeros,
+            self._observation(observation),
+        )
+
+    def send(self, actions: np.ndarray):
+        """Takes one agent step in every environment, or begins to."""
+        actions = gymnasium_spaces.to_gymnasium_actions(self._env.single_action_space, actions)
+        if self.runs_in_background:
+            self._env.step_async(actions)
+        else:
+            self._outcome = self._env.step(actions)
+
+    def receive(self) -> dm_env.TimeStep:
+        """Returns what the actions sent last have led to."""
+        if self.runs_in_background:
+            self._outcome = self._env.step_wait()
+        observation, reward, terminated, truncated, _ = self._outcome
+        first, self._last = self._last, terminated | truncated
+        step_type = np.full(self.num_environments, dm_env.StepType.MID, np.int32)
+        step_type[self._last] = dm_env.StepType.LAST
+        step_type[first] = dm_env.StepType.FIRST
+        return dm_env.TimeStep(
+            step_type,
+            np.where(first, 0.0, reward).astype(np.float32),
+            np.where(first | terminated, 0.0, 1.0).astype(np.float32),
+            self._observation(observation),
+        )
+
+    @property
+    def game_over(self) -> np.ndarray:
+        """[N] bool: true; there are no lives."""
+        return np.ones(self.num_environments, bool)
+
+    def observation_spec(self) -> Nest:
+        """The single observation space's spec."""
+        return self._observation_spec
+
+    def action_spec(self) -> specs.BoundedArray:
+        """The single action space's spec."""
+        return self._action_spec
+
+    def close(self):
+        """Closes the vector environment."""
+        self._env.close()
+
+    def _observation(self, observation: Nest) -> Nest:
+        # The starts of discrete spaces, which are taken away, are the same for all.
+        return gymnasium_spaces.to_observation(self._env.single_observation_space, observation)

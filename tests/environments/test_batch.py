@@ -1,0 +1,209 @@
+"""Batches of environments, whatever is behind them, against single environments step by step."""
+
+import dm_env
+import gymnasium
+import numpy as np
+import pytest
+import tree
+
+from acme_impala import environments
+from acme_impala.environments import AtariOptions, EnvironmentFactory, EnvironmentList
+from acme_impala.types import is_oar
+
+
+def singles(factory, seed, number, evaluation=False):
+    return EnvironmentList([factory(seed + i, evaluation) for i in range(number)])
+
+
+def assert_same(got, expected):
+    assert type(got) is dm_env.TimeStep
+    for name in ("step_type", "reward", "discount"):
+        x, y = getattr(got, name), getattr(expected, name)
+        np.testing.assert_array_equal(x, y, err_msg=name)
+        assert x.dtype == y.dtype, name
+    tree.assert_same_structure(got.observation, expected.observation)
+    for x, y in zip(tree.flatten(got.observation), tree.flatten(expected.observation), strict=True):
+        np.testing.assert_array_equal(x, y)
+        assert x.dtype == y.dtype
+
+
+def play_and_compare(batch, expected, num_steps, seed=0):
+    """Random actions in both; returns how many episodes and games have ended."""
+    rng = np.random.default_rng(seed)
+    num_actions = batch.action_spec().num_values
+    number = batch.num_environments
+    assert repr(batch.observation_spec()) == repr(expected.observation_spec())
+    assert_same(batch.reset(), expected.reset())
+    episodes = games = 0
+    for _ in range(num_steps):
+        actions = rng.integers(num_actions, size=number).astype(np.int32)
+        timestep = batch.step(actions)
+        other = expected.step(actions)
+        assert_same(timestep, other)
+        last = timestep.step_type == dm_env.StepType.LAST
+        np.testing.assert_array_equal(batch.game_over[last], expected.game_over[last])
+        episodes += last.sum()
+        games += batch.game_over[last].sum()
+    batch.close()
+    expected.close()
+    return episodes, games
+
+
+def test_a_list_is_its_environments_side_by_side():
+    factory = EnvironmentFactory("catch")
+    batch = EnvironmentList([factory(0), factory(1)])
+    alone = [factory(0), factory(1)]
+    timestep, others = batch.reset(), [environment.reset() for environment in alone]
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        for i, other in enumerate(others):
+            assert timestep.step_type[i] == other.step_type
+            assert timestep.reward[i] == (other.reward or 0.0)
+            assert timestep.discount[i] == (other.discount or 0.0)
+            np.testing.assert_array_equal(timestep.observation[i], other.observation)
+        actions = rng.integers(3, size=2)
+        timestep = batch.step(actions)
+        others = [e.step(a) for e, a in zip(alone, actions, strict=True)]
+
+
+def test_what_was_received_is_not_written_to_later():
+    for name in ("catch", "gym:CartPole-v1", "atari:pong"):
+        batch = EnvironmentFactory(name).batch(0, 2)
+        first = batch.reset()
+        copy = tree.map_structure(np.copy, first)
+        for _ in range(3):
+            batch.step(np.ones(2, np.int32))
+        tree.map_structure(np.testing.assert_array_equal, first, copy)
+        batch.close()
+
+
+@pytest.mark.parametrize("vectorization", ["sync", "async"])
+@pytest.mark.parametrize("name", ["gym:CartPole-v1", "gym:Blackjack-v1"])
+def test_gymnasiums_vector_environments_are_a_list_of_the_same_seeds(name, vectorization):
+    """CartPole terminates; Blackjack's observation is a tuple of discrete numbers."""
+    factory = EnvironmentFactory(name, vectorization=vectorization)
+    batch = factory.batch(7, 3)
+    assert isinstance(batch, environments.GymnasiumVectorEnvironment)
+    assert batch.runs_in_background == (vectorization == "async")
+    episodes, _ = play_and_compare(batch, singles(factory, 7, 3), 120)
+    assert episodes > 5
+
+
+def test_a_truncation_keeps_its_discount_in_a_vector_environment():
+    """MountainCar is never solved by chance: it is truncated after 200 steps."""
+    factory = EnvironmentFactory("gym:MountainCar-v0", vectorization="sync")
+    batch = factory.batch(0, 2)
+    batch.reset()
+    timesteps = [batch.step(np.zeros(2, np.int32)) for _ in range(202)]
+    assert (timesteps[199].step_type == dm_env.StepType.LAST).all()
+    assert (timesteps[199].discount == 1.0).all()
+    assert (timesteps[200].step_type == dm_env.StepType.FIRST).all()
+    assert (timesteps[201].step_type == dm_env.StepType.MID).all()
+
+
+def test_cartpoles_own_vector_environment_moves_as_single_ones():
+    batch = EnvironmentFactory("gym:CartPole-v1").batch(0, 5)
+    alone = [gymnasium.make("CartPole-v1") for _ in range(5)]
+    for env in alone:
+        env.reset(seed=0)
+    rng = np.random.default_rng(0)
+    timestep = batch.reset()
+    ended = 0
+    state = batch._env.state  # [4, N], in float64: Gymnasium shows it in float32.
+    for _ in range(300):
+        first = timestep.step_type == dm_env.StepType.FIRST
+        last = timestep.step_type == dm_env.StepType.LAST
+        for i in np.flatnonzero(first):
+            alone[i].reset()
+            alone[i].unwrapped.state = batch._env.state[:, i]
+        actions = rng.integers(2, size=5).astype(np.int32)
+        timestep = batch.step(actions)
+        for i in np.flatnonzero(~last):
+            observation, reward, terminated, _, _ = alone[i].step(int(actions[i]))
+            np.testing.assert_allclose(timestep.observation[i], observation, rtol=1e-6)
+            assert timestep.reward[i] == reward
+            assert (timestep.step_type[i] == dm_env.StepType.LAST) == terminated
+            assert timestep.discount[i] == (not terminated)
+            ended += terminated
+        assert (timestep.step_type[last] == dm_env.StepType.FIRST).all()
+    assert ended > 20
+    assert state is not None
+
+
+@pytest.mark.parametrize("game", ["breakout", "space_invaders"])
+def test_the_emulators_vector_environment_is_single_games_frame_by_frame(game):
+    """Lives are lost, games end, and some are truncated. No-ops are drawn differently."""
+    factory = EnvironmentFactory(
+        f"atari:{game}", atari=AtariOptions(noop_max=0, max_frames=1500, image_size=42)
+    )
+    batch = factory.batch(3, 3)
+    assert batch.runs_in_background
+    episodes, games = play_and_compare(batch, singles(factory, 3, 3), 900)
+    assert episodes > games >= 3
+
+
+def test_in_an_evaluation_only_the_end_of_a_game_ends_an_episode():
+    factory = EnvironmentFactory("atari:breakout", atari=AtariOptions(noop_max=0, image_size=42))
+    batch = factory.batch(0, 2, evaluation=True)
+    episodes, games = play_and_compare(batch, singles(factory, 0, 2, evaluation=True), 500)
+    assert episodes == games >= 2
+
+
+def test_games_begin_with_different_numbers_of_no_ops():
+    batch = EnvironmentFactory("atari:space_invaders").batch(0, 8)
+    frames = batch.reset().observation
+    batch.close()
+    again = EnvironmentFactory("atari:space_invaders").batch(0, 8)
+    np.testing.assert_array_equal(again.reset().observation, frames)
+    again.close()
+    assert len({frame.tobytes() for frame in frames}) > 1
+
+
+@pytest.mark.parametrize("name", ["catch", "gym:CartPole-v1"])
+def test_the_last_action_and_reward_are_those_of_single_environments(name):
+    factory = EnvironmentFactory(name, last_action_and_reward=True, vectorization="list")
+    batch = factory.batch(0, 2)
+    assert is_oar(batch.observation_spec())
+    play_and_compare(batch, singles(factory, 0, 2), 60)
+
+
+def test_a_factory_of_ones_own_is_called_for_every_environment():
+    seeds = []
+
+    def factory(seed, evaluation):
+        seeds.append((seed, evaluation))
+        return environments.Catch(seed=seed)
+
+    batch = environments.make_batch(factory, 5, 3, evaluation=True)
+    assert isinstance(batch, EnvironmentList)
+    assert seeds == [(5, True), (6, True), (7, True)]
+
+
+@pytest.mark.parametrize("action", [-1, 4])
+def test_an_action_that_a_game_has_not_is_refused(action):
+    batch = EnvironmentFactory("atari:breakout").batch(0, 2)
+    batch.reset()
+    with pytest.raises(ValueError, match=r"0 \.\. 3"):
+        batch.send(np.array([0, action]))
+    batch.close()
+
+
+def test_what_cannot_be_is_refused():
+    with pytest.raises(ValueError, match="at least one environment"):
+        EnvironmentList([])
+    with pytest.raises(ValueError, match="num_environments must be at least 1, got 0"):
+        EnvironmentFactory("catch").batch(0, 0)
+    with pytest.raises(ValueError, match="vectorization must be one of"):
+        EnvironmentFactory("catch", vectorization="fast")
+    with pytest.raises(ValueError, match="no vector_entry_point"):
+        EnvironmentFactory("gym:MountainCar-v0", vectorization="vector_entry_point").batch(0, 2)
+    with pytest.raises(ValueError, match=r"no environment 'gym:CartPol-v1'.*CartPole-v1"):
+        EnvironmentFactory("gym:CartPol-v1").batch(0, 2)
+    same_step = gymnasium.make_vec(
+        "MountainCar-v0",
+        2,
+        vectorization_mode="sync",
+        vector_kwargs={"autoreset_mode": gymnasium.vector.AutoresetMode.SAME_STEP},
+    )
+    with pytest.raises(ValueError, match="autoreset_mode"):
+        environments.GymnasiumVectorEnvironment(same_step, 0)

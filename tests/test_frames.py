@@ -1,0 +1,59 @@
+"""Stacks of frames, pushed and put together again, against a stack kept one by one."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from acme_impala import frames
+
+
+def stacks_one_by_one(older, newest, starts, dtype):
+    """[T+1, B, ..., S] from the older frames of row 0 and each row's newest."""
+    rows, batch = starts.shape
+    out = np.zeros((rows, batch, *newest.shape[2:], len(older) + 1), dtype)
+    for b in range(batch):
+        stack = [*older[:, b], newest[0, b]]
+        for t in range(rows):
+            if t:
+                stack = [*stack[1:], newest[t, b]]
+                if starts[t, b]:
+                    stack = [newest[t, b]] * len(stack)
+            out[t, b] = np.stack(stack, axis=-1)
+    return out
+
+
+@settings(deadline=None)
+@given(
+    size=st.integers(1, 6),
+    dtype=st.sampled_from([np.uint8, np.float32]),
+    rows=st.integers(2, 9),
+    batch=st.integers(1, 4),
+    seed=st.integers(0, 1000),
+)
+def test_frames_are_stacked_again_as_they_were(size, dtype, rows, batch, seed):
+    rng = np.random.default_rng(seed)
+    stored = rng.integers(0, 256, (size - 1 + rows, batch, 3, 2)).astype(dtype)
+    starts = rng.random((rows, batch)) < 0.3
+    expected = stacks_one_by_one(stored[: size - 1], stored[size - 1 :], starts, dtype)
+    out = np.empty_like(expected)
+    frames.restack(stored, starts, out)
+    np.testing.assert_array_equal(out, expected)
+
+    stack = expected[0]
+    for t in range(1, rows):
+        stack = frames.push(stack, stored[size - 1 + t], starts[t])
+        np.testing.assert_array_equal(stack, expected[t])
+
+
+@pytest.mark.parametrize("parts", [1, 2, 4])
+def test_parts_of_a_batch_are_stacked_into_their_places(parts):
+    rng = np.random.default_rng(0)
+    stored = rng.integers(0, 256, (3 + 5, 4, 3, 2), dtype=np.uint8)
+    starts = rng.random((5, 4)) < 0.3
+    whole, out = np.empty((2, 5, 4, 3, 2, 4), np.uint8)
+    frames.restack(stored, starts, whole)
+    for part in np.split(np.arange(4), parts):
+        columns = slice(part[0], part[-1] + 1)
+        frames.restack(stored[:, columns], starts[:, columns], out[:, columns])
+    np.testing.assert_array_equal(out, whole)
