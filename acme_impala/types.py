@@ -9,7 +9,7 @@ Nest = Any
 
 
 class Unroll(NamedTuple):
-    """What one actor saw and did in T+1 consecutive rows: the unit that Reverb stores.
+    """What an actor saw and did in T+1 consecutive rows.
 
     Row t holds what the actor knew and did at observation t, so that everything of one row belongs
     together: the action was taken AT the observation, and reward and discount are what it led TO.
@@ -27,18 +27,19 @@ class Unroll(NamedTuple):
     masked out of every loss. The row before it holds discount 0 after a termination and 1 after a
     truncation, so a truncation bootstraps from the true last observation.
 
-    The shapes below are of one unroll; a batch has B in front as it comes from Reverb
-    ([B, T+1, ...]) and after the time once the learner has transposed it ([T+1, B, ...]).
+    The shapes below are of B unrolls side by side, time-major: of the learner's batch, and of a
+    block of unrolls, which is what Reverb stores as one item. One environment writes blocks of one
+    unroll. In Reverb stacked frames are stored frame by frame (`frames.py`).
     """
 
-    observation: Nest  # [T+1, ...]
-    action: Nest  # [T+1], of the action spec's dtype
-    behaviour_logits: Nest  # [T+1, A]: the parameters of mu(.|x_t), as the actor computed them
-    reward: Nest  # [T+1] float32, as the environment gave it (the learner clips)
-    discount: Nest  # [T+1] float32, the environment's own: 0 or 1, without gamma
-    start_of_episode: Nest  # [T+1] bool: x_t is the first observation of an episode
-    initial_state: Nest  # [...]: the recurrent state BEFORE row 0; () without recurrence
-    policy_version: Nest  # [] int64: the learner step whose weights acted in this unroll
+    observation: Nest  # [T+1, B, ...]
+    action: Nest  # [T+1, B], of the action spec's dtype
+    behaviour_logits: Nest  # [T+1, B, A]: the parameters of mu(.|x_t), as the actor computed them
+    reward: Nest  # [T+1, B] float32, as the environment gave it (the learner clips)
+    discount: Nest  # [T+1, B] float32, the environment's own: 0 or 1, without gamma
+    start_of_episode: Nest  # [T+1, B] bool: x_t is the first observation of an episode
+    initial_state: Nest  # [B, ...]: the recurrent state BEFORE row 0; () without recurrence
+    policy_version: Nest  # [B] int64: the learner step whose weights acted in this unroll
 
 
 class PolicyValue(NamedTuple):

@@ -1,7 +1,16 @@
 """The way of unrolls from actors to the learner, through Reverb."""
 
-from acme_impala.replay.adder import UnrollAdder
+from acme_impala.replay.adder import ActingExtras, UnrollAdder
 from acme_impala.replay.dataset import UnrollDataset
 from acme_impala.replay.tables import QUEUE, make_queue, unroll_signature
+from acme_impala.replay.writer import UnrollWriter
 
-__all__ = ["QUEUE", "UnrollAdder", "UnrollDataset", "make_queue", "unroll_signature"]
+__all__ = [
+    "QUEUE",
+    "ActingExtras",
+    "UnrollAdder",
+    "UnrollDataset",
+    "UnrollWriter",
+    "make_queue",
+    "unroll_signature",
+]

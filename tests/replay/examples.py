@@ -69,7 +69,8 @@ class NumberedWriter:
             unroll = tree.map_structure(
                 lambda spec: np.zeros(spec.shape, spec.dtype.as_numpy_dtype), NUMBERED
             )
-            self._writer.append(unroll._replace(policy_version=np.int64(self.written)))
+            versions = np.full_like(unroll.policy_version, self.written)
+            self._writer.append(unroll._replace(policy_version=versions))
             self._writer.create_item(
                 table=replay.QUEUE,
                 priority=1.0,
@@ -96,8 +97,21 @@ def sample(client, count):
             samples = client.sample(
                 replay.QUEUE, available, emit_timesteps=False, unpack_as_table_signature=True
             )
-            unrolls += [Unroll(*sample.data) for sample in samples]
+            for block in samples:
+                unrolls += split(Unroll(*block.data))
     return unrolls
+
+
+def split(block):
+    """The unrolls of a block, one by one."""
+    rows = block._replace(initial_state=(), policy_version=())
+    return [
+        tree.map_structure(lambda x, k=k: x[:, k], rows)._replace(
+            initial_state=tree.map_structure(lambda x, k=k: x[k], block.initial_state),
+            policy_version=version,
+        )
+        for k, version in enumerate(block.policy_version)
+    ]
 
 
 def as_specs(nest):

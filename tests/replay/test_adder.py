@@ -53,7 +53,7 @@ def adding(unroll_length, capacity=EVERYTHING, **arguments):
         try:
             yield adder, client
         finally:
-            adder._writer.close()  # Else the server waits for it.
+            adder.close()  # Else the server waits for it.
 
 
 def make_observation(number):

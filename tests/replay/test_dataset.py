@@ -67,7 +67,16 @@ def test_a_batch_has_the_unrolls_side_by_side_as_the_element_spec_says():
         dataset = replay.UnrollDataset(client, batch_size=3)
         batch = next(dataset)
 
-    expected = tf.nest.map_structure(lambda *parts: np.stack(parts), *unrolls)
+    # Blocks of one unroll: [T+1, 1, ...] each, and what belongs to an unroll as a whole [1, ...].
+    headers = {"initial_state": (), "policy_version": ()}
+    expected = tf.nest.map_structure(
+        lambda *parts: np.concatenate(parts, axis=1), *(u._replace(**headers) for u in unrolls)
+    )._replace(
+        initial_state=tf.nest.map_structure(
+            lambda *parts: np.concatenate(parts), *(u.initial_state for u in unrolls)
+        ),
+        policy_version=np.concatenate([u.policy_version for u in unrolls]),
+    )
     for got, element_spec, value in zip(
         tf.nest.flatten(batch),
         tf.nest.flatten(dataset.element_spec),

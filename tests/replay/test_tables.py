@@ -11,6 +11,7 @@ import tensorflow as tf
 from dm_env import specs
 
 from acme_impala import networks, replay
+from acme_impala.frames import StackedFrames
 from acme_impala.replay import tables
 from acme_impala.types import OAR, Unroll
 
@@ -27,20 +28,28 @@ from .examples import (
 
 def test_the_signature_is_the_unroll_of_the_contract():
     state = (tf.TensorSpec((8,), tf.float32), tf.TensorSpec((4,), tf.float32))
-    signature = replay.unroll_signature(environment_spec(num_actions=5), state, unroll_length=7)
+    signature = replay.unroll_signature(
+        environment_spec(num_actions=5), state, unroll_length=7, unrolls_per_item=2
+    )
     assert as_specs(signature) == Unroll(
         observation={
-            "pixels": ((8, 2, 2), tf.uint8),
-            "vector": ((8, 3), tf.float32),
+            "pixels": ((8, 2, 2, 2), tf.uint8),
+            "vector": ((8, 2, 3), tf.float32),
         },
-        action=((8,), tf.int32),
-        behaviour_logits=((8, 5), tf.float32),
-        reward=((8,), tf.float32),
-        discount=((8,), tf.float32),
-        start_of_episode=((8,), tf.bool),
-        initial_state=(((8,), tf.float32), ((4,), tf.float32)),
-        policy_version=((), tf.int64),
+        action=((8, 2), tf.int32),
+        behaviour_logits=((8, 2, 5), tf.float32),
+        reward=((8, 2), tf.float32),
+        discount=((8, 2), tf.float32),
+        start_of_episode=((8, 2), tf.bool),
+        initial_state=(((2, 8), tf.float32), ((2, 4), tf.float32)),
+        policy_version=((2,), tf.int64),
     )
+
+
+def test_stacked_frames_are_stored_one_by_one():
+    frames = StackedFrames((5, 4, 3), np.uint8, 0, 255)
+    signature = replay.unroll_signature(environment_spec(frames), (), 7, unrolls_per_item=2)
+    assert as_specs(signature.observation) == ((2 + 8, 2, 5, 4), tf.uint8)
 
 
 def test_an_observation_with_action_and_reward_has_rows_in_each_part():
@@ -48,7 +57,7 @@ def test_an_observation_with_action_and_reward_has_rows_in_each_part():
     observations = OAR(image, specs.DiscreteArray(3), specs.Array((), np.float32))
     signature = replay.unroll_signature(environment_spec(observations), (), unroll_length=2)
     assert as_specs(signature.observation) == OAR(
-        ((3, 4, 4, 1), tf.uint8), ((3,), tf.int32), ((3,), tf.float32)
+        ((3, 1, 4, 4, 1), tf.uint8), ((3, 1), tf.int32), ((3, 1), tf.float32)
     )
     assert signature.initial_state == ()
 
