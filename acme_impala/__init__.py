@@ -29,7 +29,7 @@ _prepare_tensorflow()
 # isort: split
 from acme_impala import environments, networks, vtrace
 from acme_impala._version import __version__
-from acme_impala.acting import IMPALAActor
+from acme_impala.acting import IMPALAActor, IMPALABatchActor
 from acme_impala.agent import IMPALA
 from acme_impala.builder import IMPALABuilder
 from acme_impala.config import Adam, IMPALAConfig, LinearSchedule, RMSProp
@@ -41,6 +41,7 @@ __all__ = [
     "Adam",
     "ExperimentConfig",
     "IMPALAActor",
+    "IMPALABatchActor",
     "IMPALABuilder",
     "IMPALAConfig",
     "IMPALALearner",

@@ -1,6 +1,6 @@
 """Makes the parts of an IMPALA agent, by the signatures of Acme's builders."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import acme
 import numpy as np
@@ -8,7 +8,7 @@ import reverb
 from acme import adders, specs
 from acme.utils import counting, loggers
 
-from acme_impala import acting, learning, networks, replay, types
+from acme_impala import acting, environments, learning, networks, replay, types
 from acme_impala.config import IMPALAConfig
 
 
@@ -24,6 +24,7 @@ class IMPALABuilder:
         self,
         config: IMPALAConfig = IMPALAConfig(),
         state_spec: types.Nest = (),
+        unrolls_per_item: int = 1,
     ):
         """Makes a builder.
 
@@ -31,14 +32,20 @@ class IMPALABuilder:
             config: the hyperparameters.
             state_spec: nest of tf.TensorSpec of the network's recurrent state, without a batch
                 dimension: `networks.state_spec(network)`; () for a network without recurrence.
+            unrolls_per_item: unrolls that actors write as one Reverb item; more than one only with
+                `make_batch_actor`.
         """
         self._config = config
         self._state_spec = state_spec
+        self._unrolls_per_item = unrolls_per_item
 
     def make_replay_tables(self, environment_spec: specs.EnvironmentSpec) -> list[reverb.Table]:
         """Makes the queue of unrolls."""
         signature = replay.unroll_signature(
-            environment_spec, self._state_spec, self._config.unroll_length
+            environment_spec,
+            self._state_spec,
+            self._config.unroll_length,
+            self._unrolls_per_item,
         )
         return [replay.make_queue(signature, self._config.queue_capacity)]
 
@@ -48,7 +55,7 @@ class IMPALABuilder:
         *,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> Iterator[types.Unroll]:
-        """Makes the iterator over batches of unrolls, [B, T+1, ...]."""
+        """Makes the iterator over batches of unrolls, [T+1, B, ...]."""
         return replay.UnrollDataset(replay_client, self._config.batch_size, should_stop=should_stop)
 
     def make_adder(
@@ -85,8 +92,46 @@ class IMPALABuilder:
             policy_network,
             adder=adder,
             variable_source=variable_source,
-            seed=np.asarray(random_key).ravel().tolist(),
+            seed=_seed(random_key),
             greedy=greedy,
+        )
+
+    def make_batch_actor(
+        self,
+        random_key: int | np.ndarray,
+        policy_network: networks.Network,
+        batches: Sequence[environments.BatchedEnvironment],
+        replay_client: reverb.Client,
+        variable_source: acme.VariableSource,
+        *,
+        environment_name: str = "the environment",
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> acting.IMPALABatchActor:
+        """Makes an actor over batches of environments, which writes its own unrolls.
+
+        Args:
+            random_key: a seed, or one of jax's keys.
+            policy_network: the network to act with.
+            batches: of environments.
+            replay_client: of the server that holds the queue.
+            variable_source: the learner.
+            environment_name: named in errors.
+            should_stop: asked while waiting for room in the queue.
+        """
+        return acting.IMPALABatchActor(
+            policy_network,
+            batches,
+            [
+                replay.UnrollWriter(
+                    replay_client,
+                    batch.num_environments,
+                    environment_name=environment_name,
+                    should_stop=should_stop,
+                )
+                for batch in batches
+            ],
+            variable_source,
+            seed=_seed(random_key),
         )
 
     def make_learner(
@@ -98,6 +143,7 @@ class IMPALABuilder:
         counter: counting.Counter | None = None,
         *,
         logger: loggers.Logger | None = None,
+        metrics_every_seconds: float = 0.0,
     ) -> learning.IMPALALearner:
         """Makes the learner.
 
@@ -108,8 +154,18 @@ class IMPALABuilder:
             replay_client: not used: a queue has no priorities to write back.
             counter: told of learner steps and environment frames.
             logger: told of the metrics at every step; None: Acme's default.
+            metrics_every_seconds: how old the metrics may be that cost time.
         """
         del random_key, replay_client
         return learning.IMPALALearner(
-            networks, dataset, self._config, counter=counter, logger=logger
+            networks,
+            dataset,
+            self._config,
+            counter=counter,
+            logger=logger,
+            metrics_every_seconds=metrics_every_seconds,
         )
+
+
+def _seed(random_key: int | np.ndarray) -> list[int]:
+    return np.asarray(random_key).ravel().tolist()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import numbers
 from typing import Literal
 
 RewardClipping = Literal["abs_one", "soft_asymmetric", "none"]
@@ -130,10 +131,11 @@ class IMPALAConfig:
             )
         if self.max_policy_lag is not None:
             _require(
-                self.max_policy_lag >= 0,
-                f"max_policy_lag must not be negative, got {self.max_policy_lag}. "
-                "None takes every unroll.",
+                isinstance(self.max_policy_lag, int) and self.max_policy_lag >= 0,
+                f"max_policy_lag must be a whole number and not negative, got "
+                f"{self.max_policy_lag!r}. None takes every unroll.",
             )
+        self._check_numbers()
         for name in ("discount", "lambda_"):
             value = getattr(self, name)
             _require(0 <= value <= 1, f"{name} must be in [0, 1], got {value}.")
@@ -164,6 +166,21 @@ class IMPALAConfig:
         """Unrolls that the queue holds."""
         return self.queue_size or self.batch_size
 
+    def _check_numbers(self):
+        optional = (
+            "clip_rho_threshold",
+            "clip_pg_rho_threshold",
+            "clip_c_threshold",
+            "max_gradient_norm",
+        )
+        scheduled = ("baseline_cost", "entropy_cost", "learning_rate")
+        for name in ("discount", "lambda_", *scheduled, *optional):
+            for value in _values(getattr(self, name)):
+                _require(
+                    isinstance(value, numbers.Real) or (value is None and name in optional),
+                    f"{name} must be a number, got {value!r}.",
+                )
+
     def _check_thresholds(self):
         for name in ("clip_rho_threshold", "clip_pg_rho_threshold", "clip_c_threshold"):
             value = getattr(self, name)
@@ -189,6 +206,6 @@ def _values(scheduled: Scheduled) -> tuple[float, ...]:
 
 def _require_positive_int(name: str, value: int):
     _require(
-        isinstance(value, int) and not isinstance(value, bool) and value >= 1,
+        isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= 1,
         f"{name} must be a whole number of at least 1, got {value!r}.",
     )

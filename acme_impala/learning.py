@@ -1,5 +1,6 @@
 """The learner: V-trace actor-critic on batches of unrolls."""
 
+import math
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -60,6 +61,7 @@ class IMPALALearner(acme.Learner, savers.TFSaveable):
         *,
         counter: counting.Counter | None = None,
         logger: loggers.Logger | None = None,
+        metrics_every_seconds: float = 0.0,
     ):
         """Makes a learner.
 
@@ -67,10 +69,12 @@ class IMPALALearner(acme.Learner, savers.TFSaveable):
             network: anything that `networks.as_impala_network` takes. Where it has no variables
                 yet they are made by a call on zeros, for which the dataset must have an
                 `element_spec` (UnrollDataset has).
-            dataset: gives batches of unrolls, batch-major: [B, T+1, ...].
+            dataset: gives batches of unrolls, time-major: [T+1, B, ...].
             config: the hyperparameters.
             counter: told of steps, environment frames and seconds.
             logger: told of the metrics at every step; None: Acme's default, without files.
+            metrics_every_seconds: metrics that cost time are computed no oftener than this; between
+                that the logger is told the last ones again, with the counts of the step.
         """
         self._network = networks.as_impala_network(network)
         self._dataset = dataset
@@ -84,6 +88,9 @@ class IMPALALearner(acme.Learner, savers.TFSaveable):
         self._trainable_variables = self._network.trainable_variables
         self._optimizer = optimizers.make_optimizer(config.optimizer, self._trainable_variables)
         self._counts = Counts()
+        self._metrics_every_seconds = metrics_every_seconds
+        self._metrics: dict[str, tf.Tensor] = {}
+        self._last_metrics_time = -math.inf
         self._nonfinite_in_a_row = 0
         self._last_step_time: float | None = None
         # Not yet: Acme's checkpointer restores `state` after construction and tells nobody.
@@ -157,11 +164,15 @@ class IMPALALearner(acme.Learner, savers.TFSaveable):
         """
         batch = next(self._dataset)
         self._publish_first()  # From here on the variables may be of no step.
-        metrics = self._step(batch)
+        now = time.time()
+        with_metrics = now - self._last_metrics_time >= self._metrics_every_seconds
+        metrics = self._step(batch, with_metrics)
+        if with_metrics:
+            self._last_metrics_time = now
+        self._metrics.update(metrics)
         applied = bool(metrics["finite"])
         self._nonfinite_in_a_row = 0 if applied else self._nonfinite_in_a_row + 1
         self._publish()
-        now = time.time()
         seconds = now - self._last_step_time if self._last_step_time else 0.0
         self._last_step_time = now
         # The learner's own counts are the truth (they are in its checkpoint); the counter, which
@@ -171,7 +182,7 @@ class IMPALALearner(acme.Learner, savers.TFSaveable):
             frames=int(metrics["learned_frames"]),
             walltime=seconds,
         )
-        self._logger.write({**counts, **metrics})
+        self._logger.write({**counts, **self._metrics})
         if self._nonfinite_in_a_row >= self._config.max_nonfinite_batches:
             raise NonFiniteBatchesError(
                 f"{self._nonfinite_in_a_row} batches in a row had a loss or gradients that are not "
@@ -193,9 +204,8 @@ class IMPALALearner(acme.Learner, savers.TFSaveable):
         }
 
     @tf.function
-    def _step(self, batch: types.Unroll) -> dict[str, tf.Tensor]:
+    def _step(self, unroll: types.Unroll, with_metrics: bool) -> dict[str, tf.Tensor]:
         config, counts = self._config, self._counts
-        unroll = _time_major(batch)
         lag = counts.steps - unroll.policy_version  # [B], in learner steps
         accepted = tf.ones_like(lag, tf.bool)
         if config.max_policy_lag is not None:
@@ -225,7 +235,8 @@ class IMPALALearner(acme.Learner, savers.TFSaveable):
             )
         num_accepted = tf.math.count_nonzero(accepted)
         num_refused = tf.size(accepted, tf.int64) - num_accepted
-        learns = finite & (num_accepted > 0)
+        # Rows that count there may be none even in unrolls that are accepted.
+        learns = finite & (loss.metrics["agent_steps"] > 0)
         tf.cond(
             learns,
             lambda: self._optimizer.apply(gradients, variables, learning_rate),
@@ -241,21 +252,27 @@ class IMPALALearner(acme.Learner, savers.TFSaveable):
         counts.unrolls.assign_add(learned * num_accepted)
         counts.dropped_lag.assign_add(num_refused)
         counts.dropped_nonfinite.assign_add((1 - learned) * num_accepted)
-        return {
-            **loss.metrics,
-            "frames": counts.frames.read_value(),
-            "learned_frames": learned_frames,
-            "finite": finite,
-            "learned_steps": tf.cast(learns, tf.int64),
+        metrics = {
+            "total_loss": loss.total,
             "gradient_norm": gradient_norm,
-            "learning_rate": learning_rate,
-            "entropy_cost": entropy_cost,
-            "policy_lag_mean": tf.reduce_mean(tf.cast(lag, tf.float32)),
-            "policy_lag_max": tf.reduce_max(lag),
+            "finite": finite,
+            "agent_steps": loss.metrics["agent_steps"],
+            "learned_steps": tf.cast(learns, tf.int64),
+            "learned_frames": learned_frames,
+            "frames": counts.frames.read_value(),
             "unrolls": counts.unrolls.read_value(),
             "unrolls_dropped_lag": counts.dropped_lag.read_value(),
             "unrolls_dropped_nonfinite": counts.dropped_nonfinite.read_value(),
         }
+        if with_metrics:  # What nobody asks for, TensorFlow does not compute.
+            metrics |= {
+                **loss.metrics,
+                "learning_rate": learning_rate,
+                "entropy_cost": entropy_cost,
+                "policy_lag_mean": tf.reduce_mean(tf.cast(lag, tf.float32)),
+                "policy_lag_max": tf.reduce_max(lag),
+            }
+        return metrics
 
 
 def _create_variables(network: Any, unroll_spec: types.Unroll):
@@ -264,18 +281,6 @@ def _create_variables(network: Any, unroll_spec: types.Unroll):
         lambda spec: tf.zeros((1, *spec.shape[2:]), spec.dtype), unroll_spec.observation
     )
     network(row, network.initial_state(1))
-
-
-def _time_major(batch: types.Unroll) -> types.Unroll:
-    """Turns the rows' [B, T+1, ...] into [T+1, B, ...]."""
-
-    def transpose(x):
-        return tf.transpose(x, (1, 0, *range(2, x.shape.rank)))
-
-    rows = batch._replace(initial_state=(), policy_version=())
-    return tf.nest.map_structure(transpose, rows)._replace(
-        initial_state=batch.initial_state, policy_version=batch.policy_version
-    )
 
 
 def _scheduled(value: Scheduled, frames: tf.Tensor) -> tf.Tensor:

@@ -6,8 +6,9 @@ import tensorflow as tf
 from dm_env import specs
 
 from acme_impala import IMPALAActor, environments
+from acme_impala.acting import IMPALABatchActor
 from acme_impala.networks import NetworkConfig, make_network, state_spec
-from acme_impala.replay import UnrollAdder, unroll_signature
+from acme_impala.replay import UnrollAdder, UnrollWriter, unroll_signature
 
 from .replay.examples import sample, serving
 
@@ -24,6 +25,8 @@ class CountingSource(acme.VariableSource):
 
     def get_variables(self, names):
         version = len(self.versions)
+        if "policy" not in names:
+            return [[np.int64(version)]]
         for variable in self.network.variables:
             variable.assign(tf.ones_like(variable) * 0.01 * version)
         weights = [variable.numpy() for variable in self.network.variables]
@@ -63,7 +66,7 @@ def test_one_version_of_the_weights_acts_in_an_unroll_and_is_fetched_when_it_beg
         adder.flush()
         written = adder.unrolls_written
         unrolls = sample(client, written)
-        adder._writer.close()
+        adder.close()
     # The unroll that is under way has begun, and so fetched, too.
     assert len(source.versions) == written + 1
     for number, unroll in enumerate(unrolls):
@@ -138,3 +141,78 @@ def test_the_recurrent_state_starts_anew_with_every_episode():
 
 def test_actions_are_of_the_action_specs_kind():
     specs.DiscreteArray(3).validate(actions(seed=0, count=1)[0])
+
+
+@pytest.mark.parametrize("core", ["feedforward", "lstm"])
+def test_an_actor_over_a_batch_of_one_writes_what_an_actor_in_one_environment_writes(core):
+    config = NetworkConfig(hidden_sizes=(8,), core=core, lstm_size=4)
+    signature = unroll_signature(SPEC, state_spec(make_network(SPEC, config)), UNROLL_LENGTH)
+
+    def source():
+        return CountingSource(config)
+
+    with serving(signature, 100) as client:
+        adder = UnrollAdder(client)
+        actor = IMPALAActor(
+            make_network(SPEC, config), adder=adder, variable_source=source(), seed=3
+        )
+        run(environments.Catch(seed=1), actor, 100)
+        adder.flush()
+        expected = sample(client, adder.unrolls_written)
+        adder.close()
+    with serving(signature, 100) as client:
+        writer = UnrollWriter(client)
+        actor = IMPALABatchActor(
+            make_network(SPEC, config),
+            [environments.EnvironmentList([environments.Catch(seed=1)])],
+            [writer],
+            source(),
+            seed=3,
+        )
+        # Its sampler also draws at an episode's last observation, whose action is ignored.
+        steps = actor.steps()
+        while actor.unrolls_written < len(expected):
+            next(steps)
+        writer.flush()
+        unrolls = sample(client, len(expected))
+        writer.close()
+    assert [int(u.policy_version) for u in unrolls] == list(range(len(unrolls)))
+    np.testing.assert_array_equal(unrolls[0].behaviour_logits[0], expected[0].behaviour_logits[0])
+    np.testing.assert_array_equal(unrolls[0].action[:6], expected[0].action[:6])
+    for number, unroll in enumerate(unrolls):
+        rows = [t for t in range(UNROLL_LENGTH) if not unroll.start_of_episode[t + 1]]
+        state = tf.nest.map_structure(lambda x: x[np.newaxis], unroll.initial_state)
+        reference = source()
+        for _ in range(number + 1):
+            reference.get_variables(["policy"])
+        output, _ = reference.at(number).unroll(
+            unroll.observation[:, np.newaxis], state, unroll.start_of_episode[:, np.newaxis]
+        )
+        np.testing.assert_allclose(
+            unroll.behaviour_logits[rows], output.logits.numpy()[rows, 0], rtol=1e-4, atol=1e-5
+        )
+
+
+def test_two_batches_begin_their_unrolls_with_the_same_weights():
+    config = NetworkConfig(hidden_sizes=(8,))
+    source = CountingSource(config)
+    signature = unroll_signature(SPEC, (), UNROLL_LENGTH, unrolls_per_item=2)
+    with serving(signature, 1000) as client:
+        writers = [UnrollWriter(client, 2), UnrollWriter(client, 4)]
+        batches = [
+            environments.EnvironmentList([environments.Catch(seed=i) for i in range(size)])
+            for size in (2, 4)
+        ]
+        actor = IMPALABatchActor(make_network(SPEC, config), batches, writers, source)
+        steps = actor.steps()
+        while writers[1].unrolls_written < 5 * 4:
+            next(steps)
+        assert actor.unrolls_written == sum(writer.unrolls_written for writer in writers)
+        for writer in writers:
+            writer.flush()
+        unrolls = sample(client, 5 * 6)
+        for writer in writers:
+            writer.close()
+    versions = [int(unroll.policy_version) for unroll in unrolls]
+    assert versions == sorted(versions)
+    assert [versions.count(version) for version in range(5)] == [6] * 5

@@ -166,8 +166,9 @@ def play_the_smallest_settings():
         )
         agent = make_agent(environment, network, config)
         play(environment, agent, 400)
-        assert 0 <= agent.unrolls_written - batch_size * agent.learner.steps < 3 * batch_size
-        assert agent.learner.steps * unroll_length * batch_size > 350
+        learned = int(agent.learner.state["counts"].unrolls)
+        assert 0 <= agent.unrolls_written - learned < 3 * batch_size
+        assert learned * unroll_length > 350
     print("done")
 
 

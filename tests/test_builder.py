@@ -119,7 +119,7 @@ def test_the_parts_it_makes_work_together(core, tmp_path):
     actor.select_action(timestep.observation)
     for variable, new in zip(acting.trainable_variables, after, strict=True):
         np.testing.assert_array_equal(variable.numpy(), new)
-    adder._writer.close()  # Else the server waits five seconds for it.
+    adder.close()  # Else the server waits five seconds for it.
 
 
 def test_its_queue_holds_what_the_config_says():
@@ -128,5 +128,5 @@ def test_its_queue_holds_what_the_config_says():
         config = IMPALAConfig(unroll_length=5, batch_size=2, queue_size=queue_size)
         (table,) = IMPALABuilder(config).make_replay_tables(spec)
         assert table.info.max_size == capacity + 1  # One for an episode's last observation.
-        assert table.info.signature.reward.shape == (6,)
+        assert table.info.signature.reward.shape == (6, 1)
         assert table.info.signature.initial_state == ()

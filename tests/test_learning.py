@@ -34,9 +34,9 @@ def network(core="feedforward", seed=0):
 
 
 def batch(seed, spec=(), version=0):
-    """A random batch as the dataset gives it, [B, T+1, ...], with episode ends of both kinds."""
+    """A random batch as the dataset gives it, [T+1, B, ...], with episode ends of both kinds."""
     random = np.random.default_rng(seed)
-    rows = (B, T + 1)
+    rows = (T + 1, B)
     start = random.random(rows) < 0.2
     return tree.map_structure(
         tf.convert_to_tensor,
@@ -85,16 +85,9 @@ def assert_equal(xs, ys):
         np.testing.assert_array_equal(x, y)
 
 
-def time_major(unroll):
-    rows = tree.map_structure(
-        lambda x: np.swapaxes(x.numpy(), 0, 1), unroll._replace(initial_state=(), policy_version=())
-    )
-    return rows._replace(initial_state=unroll.initial_state, policy_version=unroll.policy_version)
-
-
 def gradients_by_stepping(net, unroll, config, columns=range(B)):
     """The gradients of the loss with the network called row by row, as an actor calls it."""
-    unroll = time_major(unroll)
+    unroll = tree.map_structure(lambda x: x.numpy(), unroll)
     with tf.GradientTape() as tape:
         total = 0.0
         for b in columns:
@@ -144,7 +137,7 @@ def test_unrolls_of_too_old_a_policy_are_refused_and_counted():
     assert rows[0]["unrolls"] == 2
     assert rows[0]["policy_lag_max"] == 10
     assert rows[0]["policy_lag_mean"] == 3.75
-    assert made.frames == (~unroll.start_of_episode.numpy()[2:, 1:]).sum()
+    assert made.frames == (~unroll.start_of_episode.numpy()[1:, 2:]).sum()
 
 
 def test_a_batch_of_which_nothing_is_accepted_is_no_step():
@@ -166,7 +159,7 @@ def test_frames_are_the_rows_that_count_times_the_action_repeat():
     expected = 0
     for unroll, _ in zip(batches, range(3), strict=True):
         made.step()
-        expected += 4 * (~unroll.start_of_episode.numpy()[:, 1:]).sum()
+        expected += 4 * (~unroll.start_of_episode.numpy()[1:]).sum()
         assert made.frames == expected
     assert rows[-1]["frames"] == expected
 
