@@ -7,15 +7,16 @@ import os
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow is talkative when imported.
-import acme_impala  # Before TensorFlow: it turns on the kernels that TensorFlow leaves off.
+import acme_impala  # noqa: F401  Before TensorFlow: it turns on the kernels that it leaves off.
 
 # ruff: isort: split
 import acme
 import numpy as np
 from absl import app, flags, logging
 
+from acme_impala import acting
 from acme_impala.environments import AtariOptions, EnvironmentFactory
-from acme_impala.experiments import checkpointing, playing, run_directory
+from acme_impala.experiments import checkpointing, nodes, playing, run_directory
 from acme_impala.networks import NetworkConfig
 
 FLAGS = flags.FLAGS
@@ -40,13 +41,14 @@ def evaluate(workdir: str, num_episodes: int, *, greedy: bool, seed: int) -> lis
     if not found:
         raise ValueError(f"{directory.checkpoints} holds no checkpoint yet.")
 
-    environment = environment_factory(seed, evaluation=True)
-    network = network_factory(acme.make_environment_spec(environment))
+    size = min(num_episodes, nodes.MAX_EVALUATION_ENVIRONMENTS)
+    batch = environment_factory.batch(seed, size, evaluation=True)
+    network = network_factory(acme.make_environment_spec(batch))
     checkpointing.restore_network(found.path, network)
     logging.info("%s, %d environment frames.", found.path, found.counts["learner_frames"])
-    actor = acme_impala.IMPALAActor(network, seed=seed, greedy=greedy)
-    episodes = [e for e in playing.evaluate(environment, actor, num_episodes) if e]
-    environment.close()
+    policy = acting.BatchedPolicy(network, size, acting.ActionSampler(seed, greedy))
+    episodes = [e for ended in playing.evaluate(batch, policy, num_episodes) for e in ended]
+    batch.close()
     return episodes
 
 

@@ -6,6 +6,7 @@
 The same command with the same workdir continues the run.
 """
 
+# ruff: noqa: E402
 import dataclasses
 import datetime
 import gc
@@ -13,6 +14,7 @@ import os
 import signal
 import sys
 
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # Nothing has begun that Ctrl-C should end in order.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow is talkative when imported.
 import acme_impala  # Before TensorFlow: it turns on the kernels that TensorFlow leaves off.
 
@@ -20,7 +22,7 @@ import acme_impala  # Before TensorFlow: it turns on the kernels that TensorFlow
 import tensorflow as tf
 from absl import app, flags, logging
 
-from acme_impala import experiments, networks
+from acme_impala import environments, experiments, networks
 from acme_impala.config import Adam, LinearSchedule, RMSProp
 from acme_impala.environments import AtariOptions, EnvironmentFactory
 from acme_impala.experiments import presets, progress, run_directory
@@ -38,7 +40,13 @@ flags.DEFINE_enum(
     ["local_mp", "local_mt", "in_process"],
     "A process for each node, a thread for each node, or one loop without nodes.",
 )
-flags.DEFINE_integer("num_actors", 2, "Actors, each with an environment of its own.")
+flags.DEFINE_integer("num_actors", None, "Actors; the default fits this machine's cores.")
+flags.DEFINE_integer(
+    "environments_per_actor", None, "Environments that an actor steps together; of the preset."
+)
+flags.DEFINE_enum(
+    "vectorization", "auto", environments.VECTORIZATIONS, "How Gymnasium environments are stepped."
+)
 flags.DEFINE_enum(
     "preset", None, list(presets.PRESETS), "Settings to start from; the default fits the env."
 )
@@ -82,11 +90,11 @@ flags.DEFINE_string("reward_clipping", None, "abs_one, soft_asymmetric or none."
 flags.DEFINE_enum("optimizer", None, ["rmsprop", "adam"], "With its usual settings.")
 
 
-def make_config() -> acme_impala.ExperimentConfig:
-    """Makes the experiment that the flags describe.
+def make_preset() -> presets.Preset:
+    """Finds the preset that the flags start from.
 
     Raises:
-        ValueError: a flag's value is impossible; the message says what would do.
+        ValueError: the number of frames is impossible.
     """
     preset_name = FLAGS.preset or presets.preset_for(FLAGS.env)
     if FLAGS.num_frames < 1:
@@ -94,15 +102,24 @@ def make_config() -> acme_impala.ExperimentConfig:
             f"num_frames must be a whole number of at least 1, got {FLAGS.num_frames}."
         )
     if preset_name not in presets.PRESETS:
-        preset_name = "classic_control"  # The environment's own name is refused below.
-    preset = presets.PRESETS[preset_name](FLAGS.num_frames)
+        preset_name = "classic_control"  # The environment's own name is refused later.
+    return presets.PRESETS[preset_name](FLAGS.num_frames)
+
+
+def make_config(preset: presets.Preset) -> acme_impala.ExperimentConfig:
+    """Makes the experiment that the flags describe.
+
+    Raises:
+        ValueError: a flag's value is impossible; the message says what would do.
+    """
     agent = dataclasses.replace(preset.agent, **_hyperparameters())
     last_action_and_reward = FLAGS.last_action_and_reward
     if last_action_and_reward is None:
         last_action_and_reward = preset.last_action_and_reward
-    environment = EnvironmentFactory(
+    environment_factory = EnvironmentFactory(
         FLAGS.env,
         last_action_and_reward=last_action_and_reward,
+        vectorization=FLAGS.vectorization,
         atari=AtariOptions(
             sticky_actions=FLAGS.sticky_actions,
             full_action_space=FLAGS.full_action_space,
@@ -115,7 +132,7 @@ def make_config() -> acme_impala.ExperimentConfig:
         network["hidden_sizes"] = _parse_sizes(network["hidden_sizes"])
     now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     return acme_impala.ExperimentConfig(
-        environment_factory=environment,
+        environment_factory=environment_factory,
         network_factory=dataclasses.replace(preset.network, seed=FLAGS.seed, **network),
         workdir=FLAGS.workdir or f"runs/{FLAGS.env.replace(':', '-').replace('/', '-')}-{now}",
         num_frames=FLAGS.num_frames,
@@ -167,16 +184,21 @@ def main(_):
     """Runs the experiment; exits with 1 and a message where something is wrong."""
     gc.freeze()  # Else Python takes a third of a second to walk through TensorFlow when it exits.
     try:
-        config = make_config()
+        preset = make_preset()
+        config = make_config(preset)
         if FLAGS.launcher == "in_process":
             tf.config.threading.set_intra_op_parallelism_threads(len(os.sched_getaffinity(0)))
             tf.config.threading.set_inter_op_parallelism_threads(1)
-            signal.signal(signal.SIGTERM, signal.default_int_handler)  # Ends it as Ctrl-C does.
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.default_int_handler)
             experiments.run_experiment(config, accept_new_config=FLAGS.accept_new_config)
         else:
             experiments.launch(
                 config,
                 FLAGS.num_actors,
+                preset.environments_per_actor
+                if FLAGS.environments_per_actor is None
+                else FLAGS.environments_per_actor,
                 launch_type=FLAGS.launcher,
                 accept_new_config=FLAGS.accept_new_config,
             )

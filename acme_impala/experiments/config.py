@@ -12,6 +12,9 @@ from acme import specs
 from acme_impala import networks
 from acme_impala.config import IMPALAConfig
 
+# Environment frames; of shorter runs most of the time would go into evaluations.
+MIN_EVALUATION_PERIOD = 1000
+
 
 @dataclasses.dataclass(frozen=True)
 class ExperimentConfig:
@@ -28,7 +31,7 @@ class ExperimentConfig:
         agent: the hyperparameters.
         seed: of initial weights, environments and action sampling.
         evaluate_every: environment frames (learned from) between evaluations; None: a fiftieth of
-            `num_frames`.
+            `num_frames`, at least MIN_EVALUATION_PERIOD.
         evaluation_episodes: episodes of an evaluation.
         greedy_evaluation: evaluate the likeliest actions instead of sampling.
         target_return: the run ends as soon as an evaluation's mean return reaches this.
@@ -53,6 +56,14 @@ class ExperimentConfig:
     checkpoints_to_keep: int = 3
 
     def __post_init__(self):
+        if not isinstance(self.agent, IMPALAConfig):
+            raise ValueError(f"agent must be an IMPALAConfig, got {self.agent!r}.")
+        for name in ("environment_factory", "network_factory"):
+            if not callable(getattr(self, name)):
+                raise ValueError(
+                    f"{name} must be a function, such as an EnvironmentFactory or a NetworkConfig, "
+                    f"got {getattr(self, name)!r}."
+                )
         for name in ("num_frames", "evaluation_episodes", "checkpoints_to_keep"):
             _require_positive(name, getattr(self, name))
         if self.evaluate_every is not None:
@@ -69,7 +80,7 @@ class ExperimentConfig:
     @property
     def evaluation_period(self) -> int:
         """Environment frames between evaluations."""
-        return self.evaluate_every or max(1, self.num_frames // 50)
+        return self.evaluate_every or max(MIN_EVALUATION_PERIOD, self.num_frames // 50)
 
     def to_json(self) -> dict[str, Any]:
         """What is stored of a run, and held against a later start with the same workdir.

@@ -1,6 +1,9 @@
 """Launches a program on this machine, shows its progress, and says what failed."""
 
+import contextlib
 import os
+import pathlib
+import re
 import signal
 import threading
 
@@ -8,7 +11,7 @@ import launchpad as lp
 import psutil
 from launchpad.nodes.python import local_multi_processing
 
-from acme_impala.experiments import run_directory
+from acme_impala.experiments import learning_curve, run_directory
 from acme_impala.experiments.config import ExperimentConfig
 from acme_impala.experiments.processes import LAUNCHER_VARIABLE, POLL_SECONDS, is_alive
 from acme_impala.experiments.program import make_program
@@ -24,7 +27,8 @@ class NodeFailedError(RuntimeError):
 
 def launch(
     config: ExperimentConfig,
-    num_actors: int,
+    num_actors: int | None = None,
+    environments_per_actor: int | None = None,
     *,
     launch_type: str = "local_mp",
     accept_new_config: bool = False,
@@ -36,7 +40,8 @@ def launch(
 
     Args:
         config: the experiment.
-        num_actors: actor nodes.
+        num_actors: actor nodes; None: as many as fit this machine's cores.
+        environments_per_actor: environments that an actor steps together; None: 32.
         launch_type: 'local_mp', a process for each node; or 'local_mt', threads of this process.
         accept_new_config: continue a run whose stored config differs.
 
@@ -46,15 +51,27 @@ def launch(
     """
     if launch_type not in LAUNCH_TYPES:
         raise ValueError(f"launch_type must be one of {', '.join(LAUNCH_TYPES)}: {launch_type!r}.")
-    program = make_program(config, num_actors, accept_new_config=accept_new_config)
+    stop_is_wanted = threading.Event()  # Before Launchpad listens.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop_is_wanted.set())
+    program = make_program(
+        config, num_actors, environments_per_actor, accept_new_config=accept_new_config
+    )
     directory = RunDirectory(config.workdir)
     try:
-        _run(program, directory, config.num_frames, launch_type)
+        if not stop_is_wanted.is_set():
+            _run(program, directory, config.num_frames, launch_type, stop_is_wanted)
     finally:
         run_directory.release(directory)
 
 
-def _run(program: lp.Program, directory: RunDirectory, num_frames: int, launch_type: str):
+def _run(
+    program: lp.Program,
+    directory: RunDirectory,
+    num_frames: int,
+    launch_type: str,
+    stop_is_wanted: threading.Event,
+):
     """Launches a program and waits for its end; raises NodeFailedError."""
     manager = lp.launch(
         program,
@@ -66,11 +83,15 @@ def _run(program: lp.Program, directory: RunDirectory, num_frames: int, launch_t
     if launch_type == "local_mp":
         watch = threading.Thread(target=_watch, args=(manager.stop_event(), deaths), daemon=True)
         watch.start()
+    if stop_is_wanted.is_set():
+        os.kill(os.getpid(), signal.SIGTERM)
     with LiveLine(directory, num_frames):
         try:
             manager.wait()
         except Exception as error:  # Of a thread; its report is below, with its traceback.
             deaths.append(f"a thread: {error!r}")
+    if not directory.learning_curve.exists():  # The run was too short for an evaluation.
+        learning_curve.plot(directory, program.name)
     reports = sorted(directory.failures.iterdir())  # By time.
     if reports:
         name = reports[0].stem.split("-", 1)[1]
@@ -111,4 +132,19 @@ def _watch(stop: threading.Event, deaths: list[str]):
         if gone and not stop.wait(1.0):  # A node that ended the program may go before the others.
             deaths.extend(gone)
             os.kill(os.getpid(), signal.SIGTERM)
-            return
+    for shell in shells:
+        _end_while_starting(shell)
+
+
+def _end_while_starting(shell: psutil.Process):
+    """Ends a node that is deaf to SIGTERM, as all are until they have imported what they need.
+
+    Their shells ignore signals, and a process begins as its parent was. Such a node has done
+    nothing yet.
+    """
+    with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError):
+        for process in shell.children(recursive=True):
+            status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
+            ignored = int(re.search(r"SigIgn:\s*([0-9a-f]+)", status).group(1), 16)
+            if process.name() != "bash" and ignored & 1 << (signal.SIGTERM - 1):
+                process.kill()

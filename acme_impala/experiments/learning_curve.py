@@ -4,7 +4,6 @@ import os
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib import figure
 
 from acme_impala.experiments import logs
 from acme_impala.experiments.run_directory import RunDirectory
@@ -17,6 +16,8 @@ def plot(directory: RunDirectory, title: str):
     with the range of their episodes. Atari's training episodes are lives; there the dots are the
     scores of whole games.
     """
+    from matplotlib import figure  # Half a second, which only those who draw should wait for.
+
     training = [row for path in directory.logs.glob("actor_*.csv") for row in logs.read_rows(path)]
     evaluations = logs.read_rows(directory.logs / "evaluator.csv")
     picture = figure.Figure(figsize=(8, 5), layout="constrained")

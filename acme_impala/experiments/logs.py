@@ -5,6 +5,7 @@ import math
 import os
 import pathlib
 import time
+from collections.abc import Callable, Mapping
 
 from acme.utils import loggers
 from acme.utils.loggers import tf_summary
@@ -16,14 +17,19 @@ FRAMES = "frames"
 
 
 def make_logger(
-    directory: RunDirectory, node: str, *, every_seconds: float = 0.0
+    directory: RunDirectory,
+    node: str,
+    *,
+    every: float = 0.0,
+    clock: Callable[[], float] = time.monotonic,
 ) -> loggers.Logger:
     """Makes a node's logger.
 
     Args:
         directory: the run's.
         node: 'learner', 'evaluator', 'actor_0', ...: names the files.
-        every_seconds: rows that follow another sooner are left out.
+        every: rows that follow another sooner than this are left out, by the clock.
+        clock: seconds, or whatever else a run goes by.
     """
     logger = loggers.Dispatcher(
         [
@@ -34,18 +40,28 @@ def make_logger(
         ],
         serialize_fn=loggers.to_numpy,
     )
-    return Throttle(logger, every_seconds)
+    return Throttle(logger, every, clock)
 
 
-def cut_back(directory: RunDirectory, frames: float):
+def cut_back(directory: RunDirectory, counts: Mapping[str, float]):
     """Takes out what was logged after the checkpoint that a run continues from.
 
     The frames after it are going to be learned, and logged, again. A row cut short by a crash goes
     too.
+
+    Args:
+        directory: the run's.
+        counts: of the checkpoint; none: everything goes.
     """
+    learned, acted = counts.get("learner_frames", -1), counts.get("actor_frames", -1)
+
     for path in directory.logs.glob("*.csv"):
         rows = read_rows(path)
-        kept = [row for row in rows if float(row[FRAMES]) <= frames]
+        kept = [
+            row
+            for row in rows
+            if float(row[FRAMES]) <= learned and float(row.get("actor_frames", -1)) <= acted
+        ]
         fresh = path.with_suffix(".new")
         with open(fresh, "w", newline="") as file:
             if kept:
@@ -94,18 +110,24 @@ class CSVLogger(loggers.Logger):
 
 
 class Throttle(loggers.Logger):
-    """Passes on a row every few seconds, and on `close` the newest one that it held back."""
+    """Passes on a row now and then, and on `close` the newest one that it held back."""
 
-    def __init__(self, logger: loggers.Logger, seconds: float):
+    def __init__(
+        self,
+        logger: loggers.Logger,
+        period: float,
+        clock: Callable[[], float] = time.monotonic,
+    ):
         self._logger = logger
-        self._seconds = seconds
+        self._period = period
+        self._clock = clock
         self._last_time = -math.inf
         self._held_back = None
 
     def write(self, values: loggers.LoggingData):
         """Passes the row on if it is time; a row that is not costs nothing to convert."""
         self._held_back = values
-        if time.monotonic() - self._last_time >= self._seconds:
+        if self._clock() - self._last_time >= self._period:
             self._pass_on()
 
     def close(self):
@@ -117,4 +139,4 @@ class Throttle(loggers.Logger):
     def _pass_on(self):
         self._logger.write(self._held_back)
         self._held_back = None
-        self._last_time = time.monotonic()
+        self._last_time = self._clock()

@@ -5,15 +5,19 @@ from collections.abc import Mapping, Sequence
 
 import acme
 import courier
+import dm_env
 import launchpad as lp
 import numpy as np
 import reverb
 import tensorflow as tf
 from acme.utils import counting
 
+from acme_impala import acting, environments, networks
 from acme_impala import builder as builder_lib
+from acme_impala.config import IMPALAConfig
 from acme_impala.experiments import checkpointing, learning_curve, logs, playing
 from acme_impala.experiments.config import ExperimentConfig
+from acme_impala.experiments.layout import ActorLayout
 from acme_impala.experiments.processes import (
     POLL_SECONDS,
     Remote,
@@ -23,6 +27,7 @@ from acme_impala.experiments.processes import (
 from acme_impala.experiments.run_directory import RunDirectory
 
 LOG_SECONDS = 1.0
+MAX_EVALUATION_ENVIRONMENTS = 32
 # Every count there is, so that logs have the same columns from their first row on.
 COUNTS = (
     "actor_episodes",
@@ -78,8 +83,8 @@ class LearnerNode(acme.VariableSource):
         prepare_process(learner=True)
         self._config = config
         self._stop = lp.stop_event()
-        self._counter = LearnerCounter(Remote(counter, self._stop))
-        self._logger = logs.make_logger(directory, "learner", every_seconds=LOG_SECONDS)
+        self._counter = LearnerCounter(Remote(counter, self._stop), config.agent)
+        self._logger = logs.make_logger(directory, "learner", every=LOG_SECONDS)
         self._learner = builder.make_learner(
             config.seed,
             config.network_factory(environment_spec),
@@ -87,6 +92,7 @@ class LearnerNode(acme.VariableSource):
             replay,
             self._counter,
             logger=self._logger,
+            metrics_every_seconds=LOG_SECONDS,
         )
         self._checkpointer = checkpointing.Checkpointer(
             directory.checkpoints, self._learner, config.checkpoints_to_keep
@@ -123,15 +129,7 @@ class LearnerNode(acme.VariableSource):
     def _save(self):
         with until_stopped(self._stop):  # Else what the actors said last will do.
             self._counter.exchange()
-        counts = self._counter.get_counts()
-        # What was learned from was acted, even if an actor has not come to report it.
-        frames = self._learner.frames
-        least = {
-            "actor_frames": frames,
-            "actor_steps": frames // self._config.agent.frames_per_step,
-        }
-        acted = {name: max(counts[name], least[name]) for name in least}
-        self._checkpointer.save({**counts, **acted})
+        self._checkpointer.save(self._counter.get_counts())
 
 
 class LearnerCounter(counting.Counter):
@@ -139,10 +137,13 @@ class LearnerCounter(counting.Counter):
 
     Acme's counter forgets what it was about to pass on when that fails, as it may in the moment in
     which a program ends: a checkpoint would then hold less than the log.
+
+    What was learned from was acted, even where the actors have not come to report it.
     """
 
-    def __init__(self, program: Remote):
+    def __init__(self, program: Remote, agent: IMPALAConfig):
         super().__init__()
+        self._frames_per_step = agent.frames_per_step
         self._program = program
         self._last_exchange = 0.0
         self._take_over(dict.fromkeys(COUNTS, 0))
@@ -150,6 +151,13 @@ class LearnerCounter(counting.Counter):
     def increment(self, **counts: float) -> Mapping[str, float]:
         """Counts, here; returns all counts."""
         return super().increment(**{f"learner_{name}": n for name, n in counts.items()})
+
+    def get_counts(self) -> Mapping[str, float]:
+        """Returns all counts."""
+        counts = super().get_counts()
+        frames = counts["learner_frames"]
+        least = {"actor_frames": frames, "actor_steps": frames // self._frames_per_step}
+        return {**counts, **{name: max(counts[name], n) for name, n in least.items()}}
 
     def exchange(self, every_seconds: float = 0.0):
         """Passes on what was counted here since the last time, and takes over all counts.
@@ -159,7 +167,7 @@ class LearnerCounter(counting.Counter):
         """
         if time.monotonic() - self._last_exchange < every_seconds:
             return
-        counted = {name: n - self._taken_over[name] for name, n in self.get_counts().items()}
+        counted = {name: n - self._taken_over[name] for name, n in super().get_counts().items()}
         self._take_over(self._program.increment(**counted))
         self._last_exchange = time.monotonic()
 
@@ -173,6 +181,7 @@ def act(
     directory: RunDirectory,
     builder: builder_lib.IMPALABuilder,
     learner_steps: int,
+    layout: ActorLayout,
     index: int,
     replay: reverb.Client,
     learner: courier.Client,
@@ -183,27 +192,34 @@ def act(
     stop = lp.stop_event()
     with until_stopped(stop), tf.device("/CPU:0"):
         environment_seed, action_seed = seeds(config, 1 + index, learner_steps)
-        environment = config.environment_factory(environment_seed, False)
+        batches = layout.make_batches(config.environment_factory, environment_seed)
         name = getattr(config.environment_factory, "name", "the environment")
-        adder = builder.make_adder(
-            replay, environment_name=f"{name} in actor {index}", should_stop=stop.is_set
-        )
-        actor = builder.make_actor(
+        actor = builder.make_batch_actor(
             action_seed,
-            config.network_factory(acme.make_environment_spec(environment)),
-            adder,
+            config.network_factory(acme.make_environment_spec(batches[0])),
+            batches,
+            replay,
             Remote(learner, stop),
+            environment_name=f"{name} in actor {index}",
+            should_stop=stop.is_set,
         )
         recorder = ActingRecorder(
             config,
             directory,
             f"actor_{index}",
-            counting.Counter(Remote(counter, stop), "actor", time_delta=0.0),
+            counting.Counter(Remote(counter, stop), "actor"),
+            playing.EpisodeWindow(LOG_SECONDS),
         )
-        for episode in playing.play(environment, actor):
-            recorder.record(episode, adder.unrolls_written)
+        trackers = [playing.EpisodeTracker(batch.num_environments) for batch in batches]
+        for number, timestep, game_over in actor.steps():
+            episodes = [e for _, e in trackers[number].add(timestep, game_over)]
+            # A step that restarts an environment is none of the agent's.
+            num_steps = int(np.count_nonzero(timestep.step_type != dm_env.StepType.FIRST))
+            recorder.record(num_steps, episodes, actor.unrolls_written)
             if stop.is_set():
                 break
+        for batch in batches:
+            batch.close()
 
 
 class ActingRecorder:
@@ -215,20 +231,20 @@ class ActingRecorder:
         directory: RunDirectory,
         node: str,
         counter: counting.Counter,
+        window: playing.EpisodeWindow,
     ):
-        self._unroll_length = config.agent.unroll_length
         self._frames_per_step = config.agent.frames_per_step
         self._counter = counter
         self._logger = logs.make_logger(directory, node)
-        self._window = playing.EpisodeWindow(LOG_SECONDS)
+        self._window = window
         self._steps = self._episodes = self._unrolls = 0
 
-    def record(self, episode: playing.Episode | None, unrolls_written: int):
-        """Takes note of one agent step; counts are passed on once an unroll or an episode."""
-        self._steps += 1
-        self._episodes += episode is not None
-        summary = self._window.add(episode)
-        if self._steps < self._unroll_length and not summary:
+    def record(self, num_steps: int, episodes: list[playing.Episode], unrolls_written: int):
+        """Takes note of agent steps; counts are passed on once an unroll or with a summary."""
+        self._steps += num_steps
+        self._episodes += len(episodes)
+        summary = self._window.add(num_steps, episodes)
+        if unrolls_written == self._unrolls and not summary:
             return
         counts = self._counter.increment(
             steps=self._steps,
@@ -251,7 +267,6 @@ class ActingRecorder:
 def evaluate(
     config: ExperimentConfig,
     directory: RunDirectory,
-    builder: builder_lib.IMPALABuilder,
     learner_steps: int,
     learner: courier.Client,
 ):
@@ -260,7 +275,7 @@ def evaluate(
     stop = lp.stop_event()
     with until_stopped(stop), tf.device("/CPU:0"):
         remote = Remote(learner, stop)
-        evaluator = Evaluator(config, directory, builder, learner_steps, remote)
+        evaluator = Evaluator(config, directory, learner_steps, remote)
         while not stop.wait(POLL_SECONDS):
             frames = remote.frames()
             if not evaluator.is_due(frames):
@@ -279,21 +294,26 @@ class Evaluator:
         self,
         config: ExperimentConfig,
         directory: RunDirectory,
-        builder: builder_lib.IMPALABuilder,
         learner_steps: int,
         learner: acme.VariableSource,
     ):
         environment_seed, action_seed = seeds(config, 0, learner_steps)
         self._config = config
         self._directory = directory
-        self._environment = config.environment_factory(environment_seed, True)
-        self._weights = FrozenWeights(learner)
-        self._actor = builder.make_actor(
-            action_seed,
-            config.network_factory(acme.make_environment_spec(self._environment)),
-            variable_source=self._weights,
-            greedy=config.greedy_evaluation,
+        # A factory of single environments may make large ones: then one of them will do.
+        many = hasattr(config.environment_factory, "batch")
+        size = min(config.evaluation_episodes, MAX_EVALUATION_ENVIRONMENTS) if many else 1
+        self._batch = environments.make_batch(
+            config.environment_factory, environment_seed, size, evaluation=True
         )
+        network = networks.as_impala_network(
+            config.network_factory(acme.make_environment_spec(self._batch))
+        )
+        self._policy = acting.BatchedPolicy(
+            network, size, acting.ActionSampler(action_seed, config.greedy_evaluation)
+        )
+        self._weights = acting.Weights(network, learner)
+        self._any_observation = networks.zeros(self._batch.observation_spec(), [1])
         self._logger = logs.make_logger(directory, "evaluator")
         self._next_frames: float | None = None
         self.summary: Mapping[str, float] | None = None  # Of the last evaluation.
@@ -318,38 +338,17 @@ class Evaluator:
 
     def evaluate(self, frames: int):
         """Plays the evaluation's episodes with the newest weights; yields after every step."""
-        version = self._weights.take()
+        self._weights.take(self._any_observation)
         episodes = []
-        for episode in playing.evaluate(
-            self._environment, self._actor, self._config.evaluation_episodes
-        ):
-            if episode:
-                episodes.append(episode)
+        for ended in playing.evaluate(self._batch, self._policy, self._config.evaluation_episodes):
+            episodes += ended
             yield
         self.summary = {
             **playing.summarize(episodes),
             logs.FRAMES: frames,
-            "policy_version": version,
+            "policy_version": self._weights.version,
             "time": time.time(),
         }
         self._logger.write(self.summary)
         name = getattr(self._config.environment_factory, "name", "")
         learning_curve.plot(self._directory, name)
-
-
-class FrozenWeights(acme.VariableSource):
-    """One version of a learner's weights, for as long as an evaluation takes."""
-
-    def __init__(self, source: acme.VariableSource):
-        self._source = source
-        self._frozen = {}
-
-    def take(self) -> int:
-        """Fetches the newest weights; returns their version."""
-        names = ("policy", "policy_version")
-        self._frozen = dict(zip(names, self._source.get_variables(names), strict=True))
-        return int(self._frozen["policy_version"][0])
-
-    def get_variables(self, names: Sequence[str]) -> list[list[np.ndarray]]:
-        """The weights that were taken."""
-        return [self._frozen[name] for name in names]

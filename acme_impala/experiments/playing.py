@@ -1,12 +1,14 @@
-"""An actor in its environment, step by step."""
+"""Actors in their environments, step by step, and the episodes that they play."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import acme
 import dm_env
 import numpy as np
+
+from acme_impala import acting, environments
 
 
 class Episode(NamedTuple):
@@ -48,16 +50,60 @@ def play(environment: dm_env.Environment, actor: acme.Actor) -> Iterator[Episode
             yield Episode(episode_return, length, None)
 
 
+class EpisodeTracker:
+    """Adds up the episodes of a batch of environments."""
+
+    def __init__(self, num_environments: int):
+        self._returns = np.zeros(num_environments)
+        self._lengths = np.zeros(num_environments, np.int64)
+        self._scores = np.zeros(num_environments)
+
+    def add(self, timestep: dm_env.TimeStep, game_over: np.ndarray) -> list[tuple[int, Episode]]:
+        """Takes note of one step of all environments.
+
+        Args:
+            timestep: of the batch.
+            game_over: [N] bool, the batch's.
+
+        Returns:
+            The episodes that have ended, with the number of their environment.
+        """
+        first = timestep.step_type == dm_env.StepType.FIRST
+        self._returns = np.where(first, 0.0, self._returns + timestep.reward)
+        self._lengths = np.where(first, 0, self._lengths + 1)
+        ended = []
+        for i in np.flatnonzero(timestep.step_type == dm_env.StepType.LAST):
+            self._scores[i] += self._returns[i]
+            score = float(self._scores[i]) if game_over[i] else None
+            ended.append((int(i), Episode(float(self._returns[i]), int(self._lengths[i]), score)))
+            if game_over[i]:
+                self._scores[i] = 0.0
+        return ended
+
+
 def evaluate(
-    environment: dm_env.Environment, actor: acme.Actor, num_episodes: int
-) -> Iterator[Episode | None]:
-    """Plays a number of games; yields after every step, like `play`."""
-    games = 0
-    for episode in play(environment, actor):
-        games += episode is not None and episode.score is not None
-        yield episode
-        if games >= num_episodes:
-            return
+    batch: environments.BatchedEnvironment, policy: acting.BatchedPolicy, num_episodes: int
+) -> Iterator[list[Episode]]:
+    """Plays a number of games; yields after every step: the episodes that it ended.
+
+    Each environment plays its share of the games, and no more: the first to end anywhere would be
+    the short ones.
+    """
+    shares = np.full(batch.num_environments, num_episodes // batch.num_environments)
+    shares[: num_episodes % batch.num_environments] += 1
+    tracker = EpisodeTracker(batch.num_environments)
+    timestep = batch.reset()
+    tracker.add(timestep, batch.game_over)
+    while shares.any():
+        first = timestep.step_type == dm_env.StepType.FIRST
+        actions, _ = policy(timestep.observation, first)
+        timestep = batch.step(actions)
+        counted = []
+        for i, episode in tracker.add(timestep, batch.game_over):
+            if shares[i]:
+                counted.append(episode)
+                shares[i] -= episode.score is not None
+        yield counted
 
 
 def summarize(episodes: list[Episode]) -> Mapping[str, float]:
@@ -76,23 +122,29 @@ def summarize(episodes: list[Episode]) -> Mapping[str, float]:
 
 
 class EpisodeWindow:
-    """Gathers episodes and gives their summary now and then: short ones end by the hundred."""
+    """Gathers episodes and gives their summary now and then: short ones end by the hundred.
 
-    def __init__(self, seconds: float):
-        self._seconds = seconds
-        self._start = time.monotonic()
+    Args:
+        period: of a window, by the clock.
+        clock: seconds, or whatever else a run goes by.
+    """
+
+    def __init__(self, period: float, clock: Callable[[], float] = time.monotonic):
+        self._period = period
+        self._clock = clock
+        self._start, self._start_time = clock(), time.monotonic()
         self._episodes: list[Episode] = []
         self._steps = 0
 
-    def add(self, episode: Episode | None) -> Mapping[str, float] | None:
-        """Counts one agent step and the episode it ended, if any; a summary when one is due."""
-        self._steps += 1
-        if episode is None:
+    def add(self, num_steps: int, episodes: list[Episode]) -> Mapping[str, float] | None:
+        """Counts agent steps and the episodes that they ended; a summary when one is due."""
+        self._steps += num_steps
+        self._episodes += episodes
+        now = self._clock()
+        if not episodes or now - self._start < self._period:
             return None
-        self._episodes.append(episode)
-        elapsed = time.monotonic() - self._start
-        if elapsed < self._seconds:
-            return None
+        elapsed = time.monotonic() - self._start_time
         summary = {**summarize(self._episodes), "steps_per_second": self._steps / elapsed}
-        self._start, self._episodes, self._steps = time.monotonic(), [], 0
+        self._start, self._start_time = now, time.monotonic()
+        self._episodes, self._steps = [], 0
         return summary

@@ -29,8 +29,15 @@ class Prepared(NamedTuple):
         return int(self.checkpoint.counts["learner_steps"]) if self.checkpoint else 0
 
 
-def prepare(config: ExperimentConfig, *, accept_new_config: bool = False) -> Prepared:
+def prepare(
+    config: ExperimentConfig, *, unrolls_per_item: int = 1, accept_new_config: bool = False
+) -> Prepared:
     """Makes an environment and a network once, and takes up the run directory.
+
+    Args:
+        config: the experiment.
+        unrolls_per_item: unrolls that actors write as one Reverb item.
+        accept_new_config: continue a run whose stored config differs.
 
     Raises:
         ValueError: environment, network and config do not fit each other, or the workdir cannot be
@@ -44,7 +51,9 @@ def prepare(config: ExperimentConfig, *, accept_new_config: bool = False) -> Pre
     with tf.device("/CPU:0"):
         network = networks.as_impala_network(config.network_factory(environment_spec))
         networks.check_network(network, environment_spec)
-        builder = builder_lib.IMPALABuilder(config.agent, networks.state_spec(network))
+        builder = builder_lib.IMPALABuilder(
+            config.agent, networks.state_spec(network), unrolls_per_item
+        )
 
     directory = run_directory.claim(config, accept_new_config=accept_new_config)
     try:
@@ -52,9 +61,7 @@ def prepare(config: ExperimentConfig, *, accept_new_config: bool = False) -> Pre
         if checkpoint:
             frames = checkpoint.counts["learner_frames"]
             logging.info("Continuing from %s, %d environment frames.", checkpoint.path, frames)
-            logs.cut_back(directory, frames)
-        else:
-            logs.cut_back(directory, -1)
+        logs.cut_back(directory, checkpoint.counts if checkpoint else {})
     except BaseException:
         run_directory.release(directory)
         raise

@@ -8,11 +8,12 @@ from acme_impala.networks import NetworkConfig
 
 
 class Preset(NamedTuple):
-    """Agent, network and the shape of observations, which belong together."""
+    """Agent, network, the shape of observations and the actors' size, which belong together."""
 
     agent: IMPALAConfig
     network: NetworkConfig
     last_action_and_reward: bool = False  # Whether observations hold them (types.OAR).
+    environments_per_actor: int = 32
 
 
 def atari(num_frames: int) -> Preset:
@@ -109,6 +110,7 @@ def classic_control(num_frames: int) -> Preset:
             max_gradient_norm=None,
         ),
         NetworkConfig(torso="mlp", hidden_sizes=(64, 64)),
+        environments_per_actor=8,  # More make more steps, and need more of them.
     )
 
 
@@ -132,6 +134,7 @@ def catch(num_frames: int) -> Preset:
             max_gradient_norm=40.0,
         ),
         NetworkConfig(torso="mlp", hidden_sizes=(128,)),
+        environments_per_actor=8,
     )
 
 

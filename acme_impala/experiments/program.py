@@ -7,6 +7,7 @@ import reverb
 
 from acme_impala.experiments import nodes, preparation
 from acme_impala.experiments.config import ExperimentConfig
+from acme_impala.experiments.layout import ActorLayout
 from acme_impala.experiments.processes import guarded, prepare_process
 from acme_impala.experiments.run_directory import RunDirectory
 
@@ -26,7 +27,8 @@ class ReplayNode(lp.ReverbNode):
 
 def make_program(
     config: ExperimentConfig,
-    num_actors: int,
+    num_actors: int | None = None,
+    environments_per_actor: int | None = None,
     *,
     accept_new_config: bool = False,
     name: str = "impala",
@@ -38,7 +40,8 @@ def make_program(
 
     Args:
         config: the experiment.
-        num_actors: actor nodes, each with an environment of its own.
+        num_actors: actor nodes; None: as many as fit this machine's cores.
+        environments_per_actor: environments that an actor steps together; None: 32.
         accept_new_config: continue a run whose stored config differs.
         name: of the program.
 
@@ -49,12 +52,12 @@ def make_program(
     Raises:
         ValueError: something does not fit; the message says what, and what would do.
     """
-    if not isinstance(num_actors, int) or num_actors < 1:
-        raise ValueError(
-            f"num_actors must be a whole number of at least 1, got {num_actors!r}: without an "
-            "actor the learner waits for ever."
-        )
-    prepared = preparation.prepare(config, accept_new_config=accept_new_config)
+    layout = ActorLayout.make(num_actors, environments_per_actor)
+    prepared = preparation.prepare(
+        config,
+        unrolls_per_item=layout.unrolls_per_item(config.agent.batch_size),
+        accept_new_config=accept_new_config,
+    )
     directory, builder = prepared.directory, prepared.builder
     checkpoint = prepared.checkpoint
 
@@ -85,11 +88,13 @@ def make_program(
                 counter,
             )
         )
-    common = (config, directory, builder, prepared.learner_steps)
+    learner_steps = prepared.learner_steps
     with program.group("evaluator"):
-        program.add_node(lp.PyNode(node(nodes.evaluate, "evaluator"), *common, learner))
+        function = node(nodes.evaluate, "evaluator")
+        program.add_node(lp.PyNode(function, config, directory, learner_steps, learner))
     with program.group("actor"):
-        for index in range(num_actors):
+        common = (config, directory, builder, learner_steps, layout)
+        for index in range(layout.num_actors):
             function = node(nodes.act, f"actor_{index}")
             program.add_node(lp.PyNode(function, *common, index, replay, learner, counter))
     return program

@@ -92,7 +92,11 @@ def read_config(directory: RunDirectory) -> dict[str, Any]:
 
 def _lock(directory: RunDirectory, workdir: str):
     if directory.root in _locks:
-        raise ValueError(f"workdir={workdir} is in use by this process already.")
+        raise ValueError(
+            f"workdir={workdir} is in use by this process already. End that run, or name another "
+            "workdir; after a make_program that was not launched, "
+            "experiments.run_directory.release(RunDirectory(workdir)) lets it go."
+        )
     if directory.root.exists() and not directory.root.is_dir():
         raise ValueError(f"workdir={workdir} is a file; it must be a directory.")
     directory.root.mkdir(parents=True, exist_ok=True)

@@ -17,6 +17,8 @@ from acme_impala.experiments import (
 from acme_impala.experiments.config import ExperimentConfig
 from acme_impala.experiments.progress import LiveLine
 
+ROWS_PER_EVALUATION = 10
+
 
 def run_experiment(
     config: ExperimentConfig, *, accept_new_config: bool = False
@@ -47,7 +49,12 @@ def run_experiment(
 def _run(config: ExperimentConfig, prepared: preparation.Prepared) -> Mapping[str, float]:
     directory, found = prepared.directory, prepared.checkpoint
     counter = nodes.make_counter(found.counts if found else {})
-    learner_logger = logs.make_logger(directory, "learner", every_seconds=nodes.LOG_SECONDS)
+    # Rows are written by frames, not by seconds, so that the same seed gives the same logs.
+    log_period = max(1, config.evaluation_period // ROWS_PER_EVALUATION)
+    acted = 0  # Environment frames.
+    learner_logger = logs.make_logger(
+        directory, "learner", every=log_period, clock=lambda: learner.frames
+    )
     environment_seed, action_seed = nodes.seeds(config, 1, prepared.learner_steps)
     environment = config.environment_factory(environment_seed, False)
     agent = agent_lib.IMPALA(
@@ -65,11 +72,13 @@ def _run(config: ExperimentConfig, prepared: preparation.Prepared) -> Mapping[st
     )
     if found:
         checkpointer.restore(found.path)
-    evaluator = nodes.Evaluator(
-        config, directory, prepared.builder, prepared.learner_steps, learner
-    )
+    evaluator = nodes.Evaluator(config, directory, prepared.learner_steps, learner)
     recorder = nodes.ActingRecorder(
-        config, directory, "actor_0", counting.Counter(counter, "actor", time_delta=0.0)
+        config,
+        directory,
+        "actor_0",
+        counting.Counter(counter, "actor", time_delta=0.0),
+        playing.EpisodeWindow(log_period, clock=lambda: acted),
     )
 
     def evaluate():
@@ -80,7 +89,8 @@ def _run(config: ExperimentConfig, prepared: preparation.Prepared) -> Mapping[st
     with LiveLine(directory, config.num_frames):
         try:
             for episode in playing.play(environment, agent):
-                recorder.record(episode, agent.unrolls_written)
+                acted += config.agent.frames_per_step
+                recorder.record(1, [episode] if episode else [], agent.unrolls_written)
                 if time.monotonic() >= next_save:
                     checkpointer.save(counter.get_counts())
                     next_save = time.monotonic() + config.checkpoint_seconds

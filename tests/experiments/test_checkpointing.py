@@ -27,7 +27,7 @@ COUNTS = {"actor_steps": 120, "actor_frames": 480, "learner_walltime": 1.5}
 def batches(seed=0):
     """Batches of random unrolls of Catch's shapes, for ever."""
     rng = np.random.default_rng(seed)
-    rows = (CONFIG.batch_size, CONFIG.unroll_length + 1)
+    rows = (CONFIG.unroll_length + 1, CONFIG.batch_size)
     while True:
         yield types.Unroll(
             observation=tf.constant(rng.random((*rows, 10, 5)), tf.float32),

@@ -40,6 +40,11 @@ def write(directory, node, frames):
     logger.close()
 
 
+def at(frames):
+    """The counts of a checkpoint after so many frames learned from; actors are a little ahead."""
+    return {"learner_frames": frames, "actor_frames": frames + 5}
+
+
 def frames_of(directory, node):
     return [float(row["frames"]) for row in logs.read_rows(directory.logs / f"{node}.csv")]
 
@@ -105,17 +110,34 @@ def test_what_was_logged_after_the_checkpoint_is_taken_out_everywhere(directory)
     write(directory, "learner", [10, 20, 30])
     write(directory, "actor_0", [15, 20, 20, 25])
     write(directory, "evaluator", [30])
-    logs.cut_back(directory, 20)
+    logs.cut_back(directory, at(20))
     assert frames_of(directory, "learner") == [10, 20]
     assert frames_of(directory, "actor_0") == [15, 20, 20]
     assert frames_of(directory, "evaluator") == []
     assert not list(directory.logs.glob("*.new"))
 
 
+def test_what_was_acted_after_the_checkpoint_is_taken_out_too(directory):
+    """A row may be of few frames learned from, as the actor knew of them when it wrote it."""
+    logger = logs.make_logger(directory, "actor_0")
+    for learned, acted in [(10, 12), (10, 25), (20, 26)]:
+        logger.write({"frames": learned, "actor_frames": acted})
+    logger.close()
+    logs.cut_back(directory, at(20))
+    rows = logs.read_rows(directory.logs / "actor_0.csv")
+    assert [row["actor_frames"] for row in rows] == ["12", "25"]
+
+
+def test_without_a_checkpoint_everything_is_taken_out(directory):
+    write(directory, "learner", [0, 10])
+    logs.cut_back(directory, {})
+    assert frames_of(directory, "learner") == []
+
+
 def test_what_is_kept_is_kept_as_it_was(directory):
     write(directory, "learner", [10, 20])
     before = logs.read_rows(directory.logs / "learner.csv")
-    logs.cut_back(directory, 20)
+    logs.cut_back(directory, at(20))
     assert logs.read_rows(directory.logs / "learner.csv") == before
     assert before[0] == {"a": "-0.5", "b": "1.25", "frames": "10"}
 
@@ -128,7 +150,7 @@ def test_a_row_cut_short_by_a_crash_is_left_out_and_taken_out(directory, kept):
     row = b"-0.5,3.75,30\r\n"
     path.write_bytes(whole + row[:kept])
     assert frames_of(directory, "learner") == [10, 20]
-    logs.cut_back(directory, 100)
+    logs.cut_back(directory, at(100))
     assert path.read_bytes() == whole
 
 
@@ -137,7 +159,7 @@ def test_a_log_without_a_whole_row_is_empty(directory, content):
     path = directory.logs / "learner.csv"
     path.write_text(content)
     assert logs.read_rows(path) == []
-    logs.cut_back(directory, 100)
+    logs.cut_back(directory, at(100))
     write(directory, "learner", [1])
     assert frames_of(directory, "learner") == [1]
 
@@ -148,7 +170,7 @@ def test_there_need_not_be_a_log():
 
 def test_a_continued_log_is_one_table(directory):
     write(directory, "learner", [10, 20])
-    logs.cut_back(directory, 15)
+    logs.cut_back(directory, at(15))
     write(directory, "learner", [16, 32])
     lines = (directory.logs / "learner.csv").read_text().splitlines()
     assert lines == ["a,b,frames", "-0.5,1.25,10", "-0.5,2.0,16", "-0.5,4.0,32"]
@@ -166,7 +188,7 @@ def test_a_run_continued_by_code_that_measures_other_things_keeps_its_columns(di
         {"a": "", "b": "0.5", "frames": "20"},
         {"a": "", "b": "0.25", "frames": "30"},
     ]
-    logs.cut_back(directory, 20)
+    logs.cut_back(directory, at(20))
     assert frames_of(directory, "learner") == [10, 20]
 
 
@@ -174,7 +196,7 @@ def test_not_a_number_is_kept(directory):
     logger = logs.make_logger(directory, "actor_0")
     logger.write({"frames": 1, "score": math.nan})
     logger.close()
-    logs.cut_back(directory, 1)
+    logs.cut_back(directory, at(1))
     assert math.isnan(float(logs.read_rows(directory.logs / "actor_0.csv")[0]["score"]))
 
 

@@ -5,8 +5,9 @@ import time
 import acme
 import dm_env
 import numpy as np
+import pytest
 
-from acme_impala.environments import Catch
+from acme_impala.environments import Catch, EnvironmentList, MemoryChain
 from acme_impala.experiments import playing
 from acme_impala.experiments.playing import Episode
 
@@ -38,6 +39,7 @@ class Lives(dm_env.Environment):
     def __init__(self):
         self._life = 0
         self._steps = 0
+        self._ended = False
 
     @property
     def game_over(self):
@@ -46,12 +48,16 @@ class Lives(dm_env.Environment):
     def reset(self):
         self._life = self._life % 3 + 1
         self._steps = 0
+        self._ended = False
         return dm_env.restart(np.zeros(1, np.float32))
 
     def step(self, action):
+        if self._ended:
+            return self.reset()
         self._steps += 1
         observation = np.zeros(1, np.float32)
         if self._steps == self._life:
+            self._ended = True
             return dm_env.termination(float(self._life), observation)
         return dm_env.transition(float(self._life), observation)
 
@@ -91,11 +97,37 @@ def test_the_score_is_the_sum_over_the_lives_of_a_game():
     assert [e.score for e in episodes] == [None, None, 14.0, None, None, 14.0]
 
 
+def constant_policy(observation, first):
+    return np.zeros(len(first), np.int32), None
+
+
 def test_an_evaluation_counts_games_and_not_lives():
-    steps = list(playing.evaluate(Lives(), Constant(0), num_episodes=2))
-    assert len(steps) == 12
-    assert sum(e is not None and e.score is not None for e in steps) == 2
-    assert steps[-1].score == 14.0
+    batch = EnvironmentList([Lives()])
+    steps = list(playing.evaluate(batch, constant_policy, num_episodes=2))
+    assert len(steps) == 12 + 5  # With the steps that restart.
+    episodes = [episode for ended in steps for episode in ended]
+    assert [e.score for e in episodes] == [None, None, 14.0, None, None, 14.0]
+
+
+@pytest.mark.parametrize("num_episodes", [2, 3, 5, 7])
+def test_every_environment_plays_its_share_of_an_evaluation(num_episodes):
+    """The first to end would be the short ones: here those of two steps."""
+    batch = EnvironmentList([MemoryChain(length=2), MemoryChain(length=9)])
+    steps = playing.evaluate(batch, constant_policy, num_episodes)
+    lengths = [episode.length for ended in steps for episode in ended]
+    assert sorted(lengths) == sorted(([2, 9] * num_episodes)[:num_episodes])
+
+
+@pytest.mark.parametrize("make", [Lives, lambda: Catch(rows=4, seed=0)], ids=["lives", "catch"])
+def test_episodes_of_a_batch_are_those_of_its_environments(make):
+    batch, tracker = EnvironmentList([make(), make()]), playing.EpisodeTracker(2)
+    episodes = tracker.add(batch.reset(), batch.game_over)
+    for _ in range(20):
+        episodes += tracker.add(batch.step(np.ones(2, np.int32)), batch.game_over)
+    alone = [episode for episode in take(playing.play(make(), Constant(1)), 16) if episode]
+    assert len(alone) >= 5
+    for i in range(2):
+        assert [episode for number, episode in episodes if number == i][:5] == alone[:5]
 
 
 def test_a_summary_has_mean_spread_and_length():
@@ -119,20 +151,29 @@ def test_the_score_of_no_whole_game_is_not_a_number():
 
 def test_a_window_gives_one_summary_of_all_episodes_since_the_last():
     window = playing.EpisodeWindow(0.2)
-    assert window.add(None) is None
-    assert window.add(Episode(1.0, 2, 1.0)) is None  # Not due yet.
+    assert window.add(1, []) is None
+    assert window.add(1, [Episode(1.0, 2, 1.0)]) is None  # Not due yet.
     time.sleep(0.25)
-    assert window.add(None) is None  # Due, but only an episode's end gives a summary.
-    summary = window.add(Episode(3.0, 2, 3.0))
+    assert window.add(1, []) is None  # Due, but only an episode's end gives a summary.
+    summary = window.add(1, [Episode(3.0, 2, 3.0)])
     assert summary["episodes"] == 2
     assert summary["episode_return"] == 2.0
     assert 0 < summary["steps_per_second"] <= 4 / 0.25
-    assert window.add(Episode(5.0, 1, 5.0)) is None  # Starts anew.
+    assert window.add(1, [Episode(5.0, 1, 5.0)]) is None  # Starts anew.
     time.sleep(0.25)
-    assert window.add(Episode(7.0, 1, 7.0))["episode_return"] == 6.0
+    assert window.add(1, [Episode(7.0, 1, 7.0)])["episode_return"] == 6.0
+
+
+def test_a_window_may_go_by_another_clock_than_time():
+    now = 0
+    window = playing.EpisodeWindow(10, clock=lambda: now)
+    summaries = []
+    for now in range(1, 31):
+        summaries.append(window.add(1, [Episode(float(now), 1, float(now))]))
+    assert [s["episodes"] for s in summaries if s] == [10, 10, 10]
 
 
 def test_a_window_of_no_length_gives_every_episode():
     window = playing.EpisodeWindow(0.0)
     for value in (1.0, 2.0):
-        assert window.add(Episode(value, 1, value))["episode_return"] == value
+        assert window.add(1, [Episode(value, 1, value)])["episode_return"] == value

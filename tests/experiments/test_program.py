@@ -203,13 +203,29 @@ def test_the_logs_of_all_starts_are_one_run(story):
         ("actor_0", "time"),
     ]:
         values = column(story.directory, node, name)
-        assert len(values) >= 2, (node, name)
+        # Some starts end before an evaluation is due.
+        assert len(values) >= (1 if node == "evaluator" else 2), (node, name)
         assert values == sorted(values), (node, name)
     # The counter is told of every step, and starts from what the checkpoint says.
     learner = logs.read_rows(story.directory.logs / "learner.csv")
     assert all(row["learner_frames"] == row["frames"] for row in learner)
     counts = story.finished.counts
     assert learner[-1]["frames"] == learner[-1]["learner_frames"] == str(counts["learner_frames"])
+
+
+def test_an_interrupt_while_the_nodes_start_ends_it_within_three_seconds_too(tmp_path):
+    """Nodes that import what they need are deaf to signals: their shells are."""
+    command = train(tmp_path, FOR_EVER, "--num_actors=1")
+    command.wait_until(lambda: len(command.nodes()) >= 4)
+    begin = time.monotonic()
+    os.killpg(command.process.pid, signal.SIGINT)
+    status = command.wait()
+    seconds = time.monotonic() - begin
+    assert status == 0, command.output
+    assert "did not terminate in time" not in command.output
+    assert command.processes() == []
+    print(f"{seconds:.2f} s to the end")
+    assert seconds < SHUTDOWN_SECONDS
 
 
 @pytest.fixture(scope="module")
