@@ -1,8 +1,10 @@
 """The structures that cross rooms: what an actor writes and what a network returns."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import tensorflow as tf
+import tree
 
 # Nests of arrays or tensors: an array, a dict, a (named) tuple, or these inside one another.
 Nest = Any
@@ -40,6 +42,26 @@ class Unroll(NamedTuple):
     start_of_episode: Nest  # [T+1, B] bool: x_t is the first observation of an episode
     initial_state: Nest  # [B, ...]: the recurrent state BEFORE row 0; () without recurrence
     policy_version: Nest  # [B] int64: the learner step whose weights acted in this unroll
+
+
+def map_unroll(
+    rows: Callable[..., Any], headers: Callable[..., Any], unroll: Unroll, *others: Unroll
+) -> Unroll:
+    """Maps unrolls, or their specs, column by column.
+
+    Args:
+        rows: called with the columns that have rows, [T+1, B, ...], of all unrolls.
+        headers: called with what an unroll holds once, [B, ...]: recurrent state and version.
+        unroll: the first; the result is of its structure.
+        *others: of the same structure.
+    """
+    unrolls = (unroll, *others)
+    return tree.map_structure(
+        rows, *(u._replace(initial_state=(), policy_version=()) for u in unrolls)
+    )._replace(
+        initial_state=tree.map_structure(headers, *(u.initial_state for u in unrolls)),
+        policy_version=headers(*(u.policy_version for u in unrolls)),
+    )
 
 
 class PolicyValue(NamedTuple):

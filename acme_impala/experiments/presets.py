@@ -1,5 +1,6 @@
 """Settings by name: the paper's, and small ones for small tasks."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -75,17 +76,11 @@ def dmlab30(num_frames: int) -> Preset:
             paper's ten billion.
     """
     single = dmlab(num_frames)
-    agent = IMPALAConfig(
-        unroll_length=100,
-        batch_size=32,
-        discount=0.99,
-        baseline_cost=0.5,
+    agent = dataclasses.replace(
+        single.agent,
         entropy_cost=0.00334,
         reward_clipping="soft_asymmetric",
-        optimizer=RMSProp(decay=0.99, epsilon=0.1, momentum=0.0),
         learning_rate=LinearSchedule(3.187e-4, 0.0, num_frames),
-        max_gradient_norm=None,
-        frames_per_step=4,
     )
     return single._replace(agent=agent)
 

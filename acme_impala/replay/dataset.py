@@ -149,21 +149,12 @@ class UnrollDataset(Iterator[types.Unroll]):
                 first = part.stop
             return batch
 
-        headers = {
-            name: tree.map_structure(
-                lambda *parts: _put_together(parts, axis=0),
-                *(getattr(item, name) for item in items),
-            )
-            for name in ("initial_state", "policy_version")
-        }
-        without_headers = {"initial_state": (), "policy_version": ()}
-        rows = tree.map_structure(
-            stack,
-            self.element_spec._replace(**without_headers),
-            *(item._replace(**without_headers) for item in items),
-        )
+        def put_together(_, *parts):
+            return _put_together(parts, axis=0)
+
+        batch = types.map_unroll(stack, put_together, self.element_spec, *items)
         with tf.device("/CPU:0"):
-            return tree.map_structure(tf.convert_to_tensor, rows._replace(**headers))
+            return tree.map_structure(tf.convert_to_tensor, batch)
 
 
 def _batch_spec(signature: types.Unroll, batch_size: int) -> types.Unroll:
@@ -174,14 +165,10 @@ def _batch_spec(signature: types.Unroll, batch_size: int) -> types.Unroll:
         stack = (older_frames + 1,) if older_frames else ()
         return tf.TensorSpec((num_rows, batch_size, *spec.shape[2:], *stack), spec.dtype)
 
-    rows = signature._replace(initial_state=(), policy_version=())
-    return tree.map_structure(row_spec, rows)._replace(
-        initial_state=tree.map_structure(
-            lambda spec: tf.TensorSpec((batch_size, *spec.shape[1:]), spec.dtype),
-            signature.initial_state,
-        ),
-        policy_version=tf.TensorSpec((batch_size,), tf.int64),
-    )
+    def header_spec(spec):
+        return tf.TensorSpec((batch_size, *spec.shape[1:]), spec.dtype)
+
+    return types.map_unroll(row_spec, header_spec, signature)
 
 
 def _put_together(parts: Any, axis: int) -> np.ndarray:

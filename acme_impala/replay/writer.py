@@ -196,11 +196,7 @@ class UnrollWriter:
 
             return make_column
 
-        rows = signature._replace(initial_state=(), policy_version=())
-        return tree.map_structure(make(1), rows)._replace(
-            initial_state=tree.map_structure(make(0), signature.initial_state),
-            policy_version=make(0)(signature.policy_version),
-        )
+        return types.map_unroll(make(1), make(0), signature)
 
     def _write(self):
         # An unroll without an action in rows 0 .. T-1 has no header of its own (T = 1, row 0 an
@@ -213,12 +209,8 @@ class UnrollWriter:
             self._unroll.policy_version[...] = version
         for first in range(0, self._num_environments, self._unrolls_per_item):
             part = slice(first, first + self._unrolls_per_item)
-            rows = self._unroll._replace(initial_state=(), policy_version=())
-            item = tree.map_structure(lambda x, part=part: x[:, part], rows)._replace(
-                initial_state=tree.map_structure(
-                    lambda x, part=part: x[part], self._unroll.initial_state
-                ),
-                policy_version=self._unroll.policy_version[part],
+            item = types.map_unroll(
+                lambda x, part=part: x[:, part], lambda x, part=part: x[part], self._unroll
             )
             self._writer.append(item)  # Copies, so the buffers are free again.
             self._writer.create_item(

@@ -12,7 +12,7 @@ from acme.specs import EnvironmentSpec
 from dm_env import specs
 
 from acme_impala import replay
-from acme_impala.types import Unroll
+from acme_impala.types import Unroll, map_unroll
 
 OBSERVATION_SPEC = {
     "pixels": specs.BoundedArray((2, 2), np.uint8, 0, 255, "pixels"),
@@ -104,13 +104,9 @@ def sample(client, count):
 
 def split(block):
     """The unrolls of a block, one by one."""
-    rows = block._replace(initial_state=(), policy_version=())
     return [
-        tree.map_structure(lambda x, k=k: x[:, k], rows)._replace(
-            initial_state=tree.map_structure(lambda x, k=k: x[k], block.initial_state),
-            policy_version=version,
-        )
-        for k, version in enumerate(block.policy_version)
+        map_unroll(lambda x, k=k: x[:, k], lambda x, k=k: x[k], block)
+        for k in range(len(block.policy_version))
     ]
 
 
