@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Mapping
 
 from acme.utils import loggers
-from acme.utils.loggers import tf_summary
+from tensorboard.compat.proto import event_pb2, summary_pb2
+from tensorboard.summary.writer import event_file_writer
 
 from acme_impala.experiments.run_directory import RunDirectory
 
@@ -34,9 +35,7 @@ def make_logger(
     logger = loggers.Dispatcher(
         [
             CSVLogger(directory.logs / f"{node}.csv"),
-            tf_summary.TFSummaryLogger(
-                str(directory.tensorboard / node), label=node.split("_")[0], steps_key=FRAMES
-            ),
+            TensorBoardLogger(directory.tensorboard / node, label=node.split("_")[0]),
         ],
         serialize_fn=loggers.to_numpy,
     )
@@ -107,6 +106,44 @@ class CSVLogger(loggers.Logger):
     def close(self):
         """Closes the file."""
         self._file.close()
+
+
+class TensorBoardLogger(loggers.Logger):
+    """Writes scalars for TensorBoard, by environment frames.
+
+    A whole row is one event, put together here and written in the background. TensorFlow's own
+    summaries, an operation for each number, take thirty times as long: with one row a second, a
+    tenth of an actor's time.
+    """
+
+    def __init__(self, directory: pathlib.Path, label: str):
+        """Opens a new file of events.
+
+        Args:
+            directory: of the file.
+            label: put before every name, with a slash.
+        """
+        self._label = label
+        self._writer = event_file_writer.EventFileWriter(str(directory), flush_secs=10)
+
+    def write(self, values: loggers.LoggingData):
+        """Writes all but the frames, which say where on the axis the row stands."""
+        scalars = [
+            summary_pb2.Summary.Value(tag=f"{self._label}/{name}", simple_value=float(value))
+            for name, value in values.items()
+            if name != FRAMES
+        ]
+        self._writer.add_event(
+            event_pb2.Event(
+                wall_time=time.time(),
+                step=int(values[FRAMES]),
+                summary=summary_pb2.Summary(value=scalars),
+            )
+        )
+
+    def close(self):
+        """Writes what is waiting and closes the file."""
+        self._writer.close()
 
 
 class Throttle(loggers.Logger):

@@ -57,7 +57,7 @@ def test_rows_go_to_csv_and_tensorboard(directory):
     assert rows == [{"episode_return": "1.5", "frames": "10"}]
     events = list((directory.tensorboard / "actor_3").glob("events*"))
     assert len(events) == 1
-    assert b"actor/EpisodeReturn" in events[0].read_bytes()
+    assert b"actor/episode_return" in events[0].read_bytes()
 
 
 def test_a_row_can_be_read_as_soon_as_it_is_written(directory):
