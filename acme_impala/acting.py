@@ -1,5 +1,6 @@
 """Actors: one environment, or a batch of them."""
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 
 import acme
@@ -7,10 +8,10 @@ import dm_env
 import numpy as np
 import tensorflow as tf
 import tree
-from acme.tf import variable_utils
 
 from acme_impala import environments, networks, replay, types
 from acme_impala.networks.cores import reset_state
+from acme_impala.types import VARIABLE_NAMES
 
 
 class IMPALAActor(acme.Actor):
@@ -144,18 +145,18 @@ class BatchedPolicy:
 
 
 class IMPALABatchActor(acme.Worker):
-    """Acts in batches of environments by the newest policy and writes their unrolls.
+    """Acts in a batch of environments by the newest policy and writes their unrolls.
 
     As in `IMPALAActor` the weights change only between unrolls, which begin in all environments at
-    the same row. There may be several batches: while those that run in the background take their
-    steps, the policy is called for another.
+    the same row. Several actors in the threads of one process keep its cores busy: while the
+    environments of one take their steps, or it waits for weights, another calls its policy.
     """
 
     def __init__(
         self,
         network: networks.Network,
-        batches: Sequence[environments.BatchedEnvironment],
-        writers: Sequence[replay.UnrollWriter],
+        batch: environments.BatchedEnvironment,
+        writer: replay.UnrollWriter,
         variable_source: acme.VariableSource,
         *,
         seed: int | Sequence[int] = 0,
@@ -164,63 +165,52 @@ class IMPALABatchActor(acme.Worker):
 
         Args:
             network: the policy; its variables are overwritten by those of `variable_source`.
-            batches: at least one batch of environments.
-            writers: one for each batch.
-            variable_source: the learner, or something that stands for it.
+            batch: the environments.
+            writer: takes their unrolls.
+            variable_source: the learner, or something that stands for it; actors of one process
+                share a `NewestVariables`.
             seed: of the actions' sampling.
         """
         network = networks.as_impala_network(network)
-        sample = ActionSampler(seed)
+        self._batch = batch
+        self._writer = writer
         self._weights = Weights(network, variable_source)
-        self._parts = [
-            (batch, writer, BatchedPolicy(network, batch.num_environments, sample))
-            for batch, writer in zip(batches, writers, strict=True)
-        ]
+        self._policy = BatchedPolicy(network, batch.num_environments, ActionSampler(seed))
 
     @property
     def unrolls_written(self) -> int:
         """Unrolls written so far."""
-        return sum(writer.unrolls_written for _, writer, _ in self._parts)
+        return self._writer.unrolls_written
 
     def run(self):
         """Acts for ever."""
         for _ in self.steps():
             pass
 
-    def steps(self) -> Iterator[tuple[int, dm_env.TimeStep, np.ndarray]]:
-        """Acts for ever; gives what every step of every batch led to.
+    def steps(self) -> Iterator[tuple[dm_env.TimeStep, np.ndarray]]:
+        """Acts for ever; gives what every step led to.
 
         Yields:
-            The batch's number, its timestep, and its `game_over`, [N] bool.
+            The batch's timestep, and its `game_over`, [N] bool.
         """
-        for number, (batch, writer, policy) in enumerate(self._parts):
-            self._act(batch.reset(), batch, writer, policy, takes_weights=number == 0)
+        self._act(self._batch.reset())
         while True:
-            for number, (batch, writer, policy) in enumerate(self._parts):
-                timestep = batch.receive()
-                game_over = batch.game_over
-                writer.close_row(timestep.reward, timestep.discount)
-                self._act(timestep, batch, writer, policy, takes_weights=number == 0)
-                yield number, timestep, game_over
+            timestep = self._batch.receive()
+            game_over = self._batch.game_over
+            self._writer.close_row(timestep.reward, timestep.discount)
+            self._act(timestep)
+            yield timestep, game_over
 
-    def _act(
-        self,
-        timestep: dm_env.TimeStep,
-        batch: environments.BatchedEnvironment,
-        writer: replay.UnrollWriter,
-        policy: BatchedPolicy,
-        takes_weights: bool,
-    ):
+    def _act(self, timestep: dm_env.TimeStep):
         first = timestep.step_type == dm_env.StepType.FIRST
-        writer.open_row(timestep.observation, first)
-        if takes_weights and writer.unroll_begins:
-            for _, other, _ in self._parts:
-                other.flush()
+        self._writer.open_row(timestep.observation, first)
+        if self._writer.unroll_begins:
+            self._writer.flush()
             self._weights.take(timestep.observation)
-        actions, logits = policy(timestep.observation, first)
-        batch.send(actions)
-        writer.act(actions, logits, policy.state, self._weights.version)
-        writer.act_nowhere(timestep.step_type == dm_env.StepType.LAST)
+        actions, logits = self._policy(timestep.observation, first)
+        self._batch.send(actions)
+        self._writer.act(actions, logits, self._policy.state, self._weights.version)
+        self._writer.act_nowhere(timestep.step_type == dm_env.StepType.LAST)
 
 
 class ActionSampler:
@@ -243,6 +233,24 @@ class ActionSampler:
         return np.argmax(logits + noise, axis=-1).astype(np.int32)
 
 
+class NewestVariables(acme.VariableSource):
+    """A learner's newest variables, each version of them fetched once for a whole process."""
+
+    def __init__(self, source: acme.VariableSource):
+        """Stands between actors and `source`, the learner or something that stands for it."""
+        self._source = source
+        self._fetched: dict[str, list[np.ndarray]] = {"policy_version": [None]}
+        self._lock = threading.Lock()
+
+    def get_variables(self, names: Sequence[str]) -> list[list[np.ndarray]]:
+        """Returns variables by the names that the learner knows, all of the same learner step."""
+        with self._lock:
+            if self._source.get_variables(["policy_version"])[0] != self._fetched["policy_version"]:
+                variables = self._source.get_variables(VARIABLE_NAMES)
+                self._fetched = dict(zip(VARIABLE_NAMES, variables, strict=True))
+            return [self._fetched[name] for name in names]
+
+
 class Weights:
     """A network's weights, taken from a learner.
 
@@ -252,10 +260,11 @@ class Weights:
 
     def __init__(self, network: networks.Network, source: acme.VariableSource | None):
         """Binds a network to a source; None: it keeps the weights that it has."""
+        if source and not isinstance(source, NewestVariables):
+            source = NewestVariables(source)
         self._network = network
         self._source = source
-        self._client: variable_utils.VariableClient | None = None
-        self._version = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self._variables: Sequence[tf.Variable] | None = None
         self.version = 0
 
     def take(self, observation: types.Nest):
@@ -266,19 +275,18 @@ class Weights:
         """
         if not self._source:
             return
-        if not self._client:
-            # Sonnet makes variables at the first call, so there are none to fetch into before.
+        version, values = self._source.get_variables(["policy_version", "policy"])
+        if self._variables is None:
+            # Sonnet makes variables at the first call, so there are none to assign to before.
             with tf.device("/CPU:0"):
                 batch_size = len(tree.flatten(observation)[0])
                 self._network(observation, self._network.initial_state(batch_size))
-            self._client = variable_utils.VariableClient(
-                self._source,
-                {"policy": self._network.variables, "policy_version": [self._version]},
-            )
-        elif int(self._source.get_variables(["policy_version"])[0][0]) == self.version:
+            self._variables = self._network.variables
+        elif version == [self.version]:
             return
-        self._client.update_and_wait()
-        self.version = int(self._version)
+        for variable, value in zip(self._variables, values, strict=True):
+            variable.assign(value)
+        self.version = int(version[0])
 
 
 def _batch_of_one(observation: types.Nest) -> types.Nest:

@@ -1,6 +1,6 @@
 """Makes the parts of an IMPALA agent, by the signatures of Acme's builders."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import acme
 import numpy as np
@@ -100,38 +100,32 @@ class IMPALABuilder:
         self,
         random_key: int | np.ndarray,
         policy_network: networks.Network,
-        batches: Sequence[environments.BatchedEnvironment],
+        batch: environments.BatchedEnvironment,
         replay_client: reverb.Client,
         variable_source: acme.VariableSource,
         *,
         environment_name: str = "the environment",
         should_stop: Callable[[], bool] = lambda: False,
     ) -> acting.IMPALABatchActor:
-        """Makes an actor over batches of environments, which writes its own unrolls.
+        """Makes an actor over a batch of environments, which writes its own unrolls.
 
         Args:
             random_key: a seed, or one of jax's keys.
             policy_network: the network to act with.
-            batches: of environments.
+            batch: the environments.
             replay_client: of the server that holds the queue.
             variable_source: the learner.
             environment_name: named in errors.
             should_stop: asked while waiting for room in the queue.
         """
+        writer = replay.UnrollWriter(
+            replay_client,
+            batch.num_environments,
+            environment_name=environment_name,
+            should_stop=should_stop,
+        )
         return acting.IMPALABatchActor(
-            policy_network,
-            batches,
-            [
-                replay.UnrollWriter(
-                    replay_client,
-                    batch.num_environments,
-                    environment_name=environment_name,
-                    should_stop=should_stop,
-                )
-                for batch in batches
-            ],
-            variable_source,
-            seed=_seed(random_key),
+            policy_network, batch, writer, variable_source, seed=_seed(random_key)
         )
 
     def make_learner(

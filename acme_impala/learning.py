@@ -15,9 +15,7 @@ from acme.utils import counting, loggers
 
 from acme_impala import losses, networks, optimizers, types
 from acme_impala.config import IMPALAConfig, LinearSchedule, Scheduled
-
-# What `get_variables` knows.
-VARIABLE_NAMES = ("policy", "policy_version")
+from acme_impala.types import VARIABLE_NAMES
 
 
 class NonFiniteBatchesError(RuntimeError):

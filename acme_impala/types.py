@@ -9,6 +9,9 @@ import tree
 # Nests of arrays or tensors: an array, a dict, a (named) tuple, or these inside one another.
 Nest = Any
 
+# What a learner's `get_variables` knows: the network's variables, and the learner step they are of.
+VARIABLE_NAMES = ("policy", "policy_version")
+
 
 class Unroll(NamedTuple):
     """What an actor saw and did in T+1 consecutive rows.

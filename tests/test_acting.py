@@ -6,7 +6,7 @@ import tensorflow as tf
 from dm_env import specs
 
 from acme_impala import IMPALAActor, environments
-from acme_impala.acting import IMPALABatchActor
+from acme_impala.acting import IMPALABatchActor, NewestVariables
 from acme_impala.networks import NetworkConfig, make_network, state_spec
 from acme_impala.replay import UnrollAdder, UnrollWriter, unroll_signature
 
@@ -164,8 +164,8 @@ def test_an_actor_over_a_batch_of_one_writes_what_an_actor_in_one_environment_wr
         writer = UnrollWriter(client)
         actor = IMPALABatchActor(
             make_network(SPEC, config),
-            [environments.EnvironmentList([environments.Catch(seed=1)])],
-            [writer],
+            environments.EnvironmentList([environments.Catch(seed=1)]),
+            writer,
             source(),
             seed=3,
         )
@@ -193,26 +193,39 @@ def test_an_actor_over_a_batch_of_one_writes_what_an_actor_in_one_environment_wr
         )
 
 
-def test_two_batches_begin_their_unrolls_with_the_same_weights():
+def test_all_environments_of_a_batch_begin_their_unrolls_with_the_same_weights():
     config = NetworkConfig(hidden_sizes=(8,))
-    source = CountingSource(config)
     signature = unroll_signature(SPEC, (), UNROLL_LENGTH, unrolls_per_item=2)
     with serving(signature, 1000) as client:
-        writers = [UnrollWriter(client, 2), UnrollWriter(client, 4)]
-        batches = [
-            environments.EnvironmentList([environments.Catch(seed=i) for i in range(size)])
-            for size in (2, 4)
-        ]
-        actor = IMPALABatchActor(make_network(SPEC, config), batches, writers, source)
+        writer = UnrollWriter(client, 4)
+        batch = environments.EnvironmentList([environments.Catch(seed=i) for i in range(4)])
+        actor = IMPALABatchActor(make_network(SPEC, config), batch, writer, CountingSource(config))
         steps = actor.steps()
-        while writers[1].unrolls_written < 5 * 4:
+        while actor.unrolls_written < 5 * 4:
             next(steps)
-        assert actor.unrolls_written == sum(writer.unrolls_written for writer in writers)
-        for writer in writers:
-            writer.flush()
-        unrolls = sample(client, 5 * 6)
-        for writer in writers:
-            writer.close()
+        writer.flush()
+        unrolls = sample(client, 5 * 4)
+        writer.close()
     versions = [int(unroll.policy_version) for unroll in unrolls]
     assert versions == sorted(versions)
-    assert [versions.count(version) for version in range(5)] == [6] * 5
+    assert [versions.count(version) for version in range(5)] == [4] * 5
+
+
+def test_a_version_is_fetched_once_for_all_actors_of_a_process():
+    class Learner:
+        version = 7
+        fetched = 0
+
+        def get_variables(self, names):
+            self.fetched += "policy" in names
+            variables = {"policy": [np.full(3, self.version)], "policy_version": [self.version]}
+            return [variables[name] for name in names]
+
+    learner = Learner()
+    newest = NewestVariables(learner)
+    for version in (7, 7, 8, 8, 9):
+        learner.version = version
+        (policy,), (its_version,) = newest.get_variables(["policy", "policy_version"])
+        assert its_version == version
+        np.testing.assert_array_equal(policy, np.full(3, version))
+    assert learner.fetched == 3

@@ -4,7 +4,12 @@ from acme_impala.environments.atari import AtariEnvironment, AtariOptions
 from acme_impala.environments.atari_vector import AtariVectorEnvironment
 from acme_impala.environments.batch import BatchedEnvironment, EnvironmentList
 from acme_impala.environments.catch import Catch
-from acme_impala.environments.factory import VECTORIZATIONS, EnvironmentFactory, make_batch
+from acme_impala.environments.factory import (
+    VECTORIZATIONS,
+    EnvironmentFactory,
+    batches_run_in_background,
+    make_batch,
+)
 from acme_impala.environments.gymnasium_env import GymnasiumEnvironment
 from acme_impala.environments.gymnasium_vector import GymnasiumVectorEnvironment
 from acme_impala.environments.memory import MemoryChain
@@ -27,5 +32,6 @@ __all__ = [
     "GymnasiumVectorEnvironment",
     "MemoryChain",
     "ObservationActionReward",
+    "batches_run_in_background",
     "make_batch",
 ]

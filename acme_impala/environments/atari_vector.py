@@ -30,8 +30,6 @@ class AtariVectorEnvironment(BatchedEnvironment):
         ImportError: ale-py or OpenCV is missing.
     """
 
-    runs_in_background = True
-
     def __init__(
         self,
         game: str,

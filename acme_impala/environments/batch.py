@@ -20,17 +20,15 @@ class BatchedEnvironment(abc.ABC):
     step after LAST restarts it and ignores its action, so LAST holds the true last observation of
     an episode. Where dm_env has None for reward and discount, in FIRST, they are 0.
 
-    `step` is `send` and `receive`; where the environments run in the background the time between
-    the two is free for something else, such as the policy of another batch. What `receive` gives is
-    not written to later.
+    `step` is `send` and `receive`; where the environments run in the background
+    (`batches_run_in_background`) the time between the two is free for something else. What
+    `receive` gives is not written to later.
 
     Attributes:
         num_environments: N.
-        runs_in_background: whether `send` returns before the steps are taken.
     """
 
     num_environments: int
-    runs_in_background = False
 
     @abc.abstractmethod
     def reset(self) -> dm_env.TimeStep:

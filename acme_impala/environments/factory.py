@@ -61,6 +61,12 @@ class EnvironmentFactory:
                 + ("" if colon else f" Is it 'gym:{self.name}' or 'atari:{self.name}'?")
             )
 
+    @property
+    def batches_run_in_background(self) -> bool:
+        """Whether the environments of a batch take their steps in threads or processes."""
+        kind = self.name.partition(":")[0]
+        return kind == "atari" or (kind == "gym" and self.vectorization == "async")
+
     def __call__(self, seed: int, evaluation: bool = False) -> dm_env.Environment:
         """Makes an environment.
 
@@ -151,6 +157,13 @@ def make_batch(
     return EnvironmentList(
         [environment_factory(seed + i, evaluation) for i in range(num_environments)]
     )
+
+
+def batches_run_in_background(
+    environment_factory: Callable[[int, bool], dm_env.Environment],
+) -> bool:
+    """Whether the batches that `make_batch` makes take their steps in threads or processes."""
+    return getattr(environment_factory, "batches_run_in_background", False)
 
 
 def _make_gymnasium(env_id: str) -> gymnasium.Env:

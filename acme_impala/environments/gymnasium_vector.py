@@ -40,7 +40,7 @@ class GymnasiumVectorEnvironment(BatchedEnvironment):
         self._env = env
         self._seed: int | None = int(seed)
         self.num_environments = env.num_envs
-        self.runs_in_background = isinstance(env, AsyncVectorEnv)
+        self._in_background = isinstance(env, AsyncVectorEnv)
 
     def reset(self) -> dm_env.TimeStep:
         """Begins an episode in every environment."""
@@ -58,14 +58,14 @@ class GymnasiumVectorEnvironment(BatchedEnvironment):
     def send(self, actions: np.ndarray):
         """Takes one agent step in every environment, or begins to."""
         actions = gymnasium_spaces.to_gymnasium_actions(self._env.single_action_space, actions)
-        if self.runs_in_background:
+        if self._in_background:
             self._env.step_async(actions)
         else:
             self._outcome = self._env.step(actions)
 
     def receive(self) -> dm_env.TimeStep:
         """Returns what the actions sent last have led to."""
-        if self.runs_in_background:
+        if self._in_background:
             self._outcome = self._env.step_wait()
         observation, reward, terminated, truncated, _ = self._outcome
         first, self._last = self._last, terminated | truncated

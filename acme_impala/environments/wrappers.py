@@ -91,7 +91,6 @@ class BatchedObservationActionReward(BatchedEnvironment):
     def __init__(self, environment: BatchedEnvironment):
         self._environment = environment
         self.num_environments = environment.num_environments
-        self.runs_in_background = environment.runs_in_background
         self._action_spec = environment.action_spec()
 
     def reset(self) -> dm_env.TimeStep:

@@ -30,7 +30,7 @@ class ExperimentConfig:
         num_frames: environment frames to learn from before the run ends.
         agent: the hyperparameters.
         seed: of initial weights, environments and action sampling.
-        evaluate_every: environment frames (learned from) between evaluations; None: a fiftieth of
+        evaluate_every: environment frames (learned from) between evaluations; None: a twentieth of
             `num_frames`, at least MIN_EVALUATION_PERIOD.
         evaluation_episodes: episodes of an evaluation.
         greedy_evaluation: evaluate the likeliest actions instead of sampling.
@@ -80,7 +80,7 @@ class ExperimentConfig:
     @property
     def evaluation_period(self) -> int:
         """Environment frames between evaluations."""
-        return self.evaluate_every or max(MIN_EVALUATION_PERIOD, self.num_frames // 50)
+        return self.evaluate_every or max(MIN_EVALUATION_PERIOD, self.num_frames // 20)
 
     def to_json(self) -> dict[str, Any]:
         """What is stored of a run, and held against a later start with the same workdir.

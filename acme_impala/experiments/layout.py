@@ -19,10 +19,15 @@ def num_cores() -> int:
 class ActorLayout:
     """The actors of a program and their environments.
 
+    An actor node whose environments run in the background, and that has two cores or more to
+    itself, holds them in two batches. Each has a thread of its own that steps it and calls the
+    policy in turn, so a core that waits for one batch works for the other; and each may use all of
+    the node's cores, for the other batch may be waiting for its policy.
+
     Attributes:
-        num_actors: processes (or threads) that act. By default one for every two cores: besides its
-            policy calls, an actor keeps threads busy that step environments.
-        environments_per_actor: that an actor steps together.
+        num_actors: actor nodes: processes, or threads. By default one for every two cores.
+        environments_per_actor: of an actor node, in all its batches.
+        in_background: whether batches of the environment run in the background.
 
     Raises:
         ValueError: a number is not positive.
@@ -30,6 +35,7 @@ class ActorLayout:
 
     num_actors: int = dataclasses.field(default_factory=lambda: max(1, num_cores() // 2))
     environments_per_actor: int = 32
+    in_background: bool = False
 
     def __post_init__(self):
         for name, why in (
@@ -43,43 +49,47 @@ class ActorLayout:
                 )
 
     @classmethod
-    def make(cls, num_actors: int | None, environments_per_actor: int | None) -> "ActorLayout":
-        """Makes a layout; None stands for a default."""
+    def make(
+        cls,
+        environment_factory: Callable[[int, bool], dm_env.Environment],
+        num_actors: int | None,
+        environments_per_actor: int | None,
+    ) -> "ActorLayout":
+        """Makes a layout for environments of a factory; None stands for a default."""
         given = {"num_actors": num_actors, "environments_per_actor": environments_per_actor}
-        return cls(**{name: value for name, value in given.items() if value is not None})
+        return cls(
+            **{name: value for name, value in given.items() if value is not None},
+            in_background=environments.batches_run_in_background(environment_factory),
+        )
 
     @property
-    def _part(self) -> int:
-        """The environments of one of two batches; all, where they cannot be halved."""
-        size = self.environments_per_actor
-        return size if size % 2 else size // 2
+    def _cores(self) -> int:
+        """Cores of one actor node."""
+        return max(1, num_cores() // self.num_actors)
+
+    @property
+    def batches_per_actor(self) -> int:
+        """Batches of one size that an actor node holds its environments in."""
+        overlaps = self.in_background and self._cores > 1 and self.environments_per_actor % 2 == 0
+        return 2 if overlaps else 1
 
     def unrolls_per_item(self, batch_size: int) -> int:
-        """Unrolls that go into one Reverb item, so that items fill batches."""
-        return math.gcd(batch_size, self._part)
+        """Unrolls that go into one Reverb item, so that items fill the learner's batches."""
+        return math.gcd(batch_size, self.environments_per_actor // self.batches_per_actor)
 
     def make_batches(
         self, environment_factory: Callable[[int, bool], dm_env.Environment], seed: int
     ) -> list[environments.BatchedEnvironment]:
-        """Makes an actor's environments: in two batches if they run in the background, else in one.
-
-        With two, the policy can be called for one while the other takes its steps.
+        """Makes an actor's environments.
 
         Args:
             environment_factory: called with (seed, evaluation).
             seed: of the first environment; the others have seed + 1, ...
         """
-        threads = max(1, num_cores() // self.num_actors)
-        size, part = self.environments_per_actor, self._part
-        batch = environments.make_batch(environment_factory, seed, part, num_threads=threads)
-        if part == size:
-            return [batch]
-        if batch.runs_in_background:
-            return [
-                batch,
-                environments.make_batch(
-                    environment_factory, seed + part, size - part, num_threads=threads
-                ),
-            ]
-        batch.close()
-        return [environments.make_batch(environment_factory, seed, size, num_threads=threads)]
+        size = self.environments_per_actor // self.batches_per_actor
+        return [
+            environments.make_batch(
+                environment_factory, seed + number * size, size, num_threads=self._cores
+            )
+            for number in range(self.batches_per_actor)
+        ]

@@ -1,5 +1,8 @@
 """The nodes of a program: counter, learner, actor, evaluator."""
 
+import contextlib
+import functools
+import threading
 import time
 from collections.abc import Mapping, Sequence
 
@@ -21,7 +24,7 @@ from acme_impala.experiments.layout import ActorLayout
 from acme_impala.experiments.processes import (
     POLL_SECONDS,
     Remote,
-    prepare_process,
+    run_in_threads,
     until_stopped,
 )
 from acme_impala.experiments.run_directory import RunDirectory
@@ -41,16 +44,10 @@ COUNTS = (
 
 
 def make_counter(counts: Mapping[str, float]) -> counting.Counter:
-    """Makes the counter node's counter, which goes on from the counts of a checkpoint."""
+    """Makes the counter node, which goes on from the counts of a checkpoint."""
     counter = counting.Counter()
     counter.restore({"counts": {**dict.fromkeys(COUNTS, 0), **counts}, "cache": {}})
     return counter
-
-
-def counter_node(counts: Mapping[str, float]) -> counting.Counter:
-    """The counter node."""
-    prepare_process()
-    return make_counter(counts)
 
 
 def seeds(config: ExperimentConfig, node: int, learner_steps: int) -> tuple[int, int]:
@@ -80,7 +77,6 @@ class LearnerNode(acme.VariableSource):
         replay: reverb.Client,
         counter: courier.Client,
     ):
-        prepare_process(learner=True)
         self._config = config
         self._stop = lp.stop_event()
         self._counter = LearnerCounter(Remote(counter, self._stop), config.agent)
@@ -188,21 +184,26 @@ def act(
     counter: courier.Client,
 ):
     """An actor node: plays, writes unrolls, logs returns, until the program stops."""
-    prepare_process()
     stop = lp.stop_event()
-    with until_stopped(stop), tf.device("/CPU:0"):
+    with until_stopped(stop):
         environment_seed, action_seed = seeds(config, 1 + index, learner_steps)
         batches = layout.make_batches(config.environment_factory, environment_seed)
+        environment_spec = acme.make_environment_spec(batches[0])
         name = getattr(config.environment_factory, "name", "the environment")
-        actor = builder.make_batch_actor(
-            action_seed,
-            config.network_factory(acme.make_environment_spec(batches[0])),
-            batches,
-            replay,
-            Remote(learner, stop),
-            environment_name=f"{name} in actor {index}",
-            should_stop=stop.is_set,
-        )
+        variables = acting.NewestVariables(Remote(learner, stop))
+        with tf.device("/CPU:0"):
+            actors = [
+                builder.make_batch_actor(
+                    [action_seed, number],
+                    config.network_factory(environment_spec),
+                    batch,
+                    replay,
+                    variables,
+                    environment_name=f"{name} in actor {index}",
+                    should_stop=stop.is_set,
+                )
+                for number, batch in enumerate(batches)
+            ]
         recorder = ActingRecorder(
             config,
             directory,
@@ -210,20 +211,25 @@ def act(
             counting.Counter(Remote(counter, stop), "actor"),
             playing.EpisodeWindow(LOG_SECONDS),
         )
-        trackers = [playing.EpisodeTracker(batch.num_environments) for batch in batches]
-        for number, timestep, game_over in actor.steps():
-            episodes = [e for _, e in trackers[number].add(timestep, game_over)]
-            # A step that restarts an environment is none of the agent's.
-            num_steps = int(np.count_nonzero(timestep.step_type != dm_env.StepType.FIRST))
-            recorder.record(num_steps, episodes, actor.unrolls_written)
-            if stop.is_set():
-                break
-        for batch in batches:
-            batch.close()
+
+        def act_in(batch: environments.BatchedEnvironment, actor: acting.IMPALABatchActor):
+            tracker = playing.EpisodeTracker(batch.num_environments)
+            with contextlib.closing(batch), tf.device("/CPU:0"):
+                for timestep, game_over in actor.steps():
+                    episodes = [episode for _, episode in tracker.add(timestep, game_over)]
+                    # A step that restarts an environment is none of the agent's.
+                    num_steps = int(np.count_nonzero(timestep.step_type != dm_env.StepType.FIRST))
+                    recorder.record(num_steps, episodes, sum(a.unrolls_written for a in actors))
+                    if stop.is_set():
+                        break
+
+        run_in_threads(
+            [functools.partial(act_in, *pair) for pair in zip(batches, actors, strict=True)]
+        )
 
 
 class ActingRecorder:
-    """Counts and logs what an actor does."""
+    """Counts and logs what the actors of a node do, in whatever thread."""
 
     def __init__(
         self,
@@ -238,9 +244,20 @@ class ActingRecorder:
         self._logger = logs.make_logger(directory, node)
         self._window = window
         self._steps = self._episodes = self._unrolls = 0
+        self._lock = threading.Lock()
 
     def record(self, num_steps: int, episodes: list[playing.Episode], unrolls_written: int):
-        """Takes note of agent steps; counts are passed on once an unroll or with a summary."""
+        """Takes note of agent steps; counts are passed on once an unroll or with a summary.
+
+        Args:
+            num_steps: agent steps since the last time.
+            episodes: that have ended with them.
+            unrolls_written: by all of the node's actors so far.
+        """
+        with self._lock:
+            self._record(num_steps, episodes, unrolls_written)
+
+    def _record(self, num_steps: int, episodes: list[playing.Episode], unrolls_written: int):
         self._steps += num_steps
         self._episodes += len(episodes)
         summary = self._window.add(num_steps, episodes)
@@ -271,7 +288,6 @@ def evaluate(
     learner: courier.Client,
 ):
     """The evaluator node: plays episodes by frozen weights now and then, and draws the curve."""
-    prepare_process()
     stop = lp.stop_event()
     with until_stopped(stop), tf.device("/CPU:0"):
         remote = Remote(learner, stop)

@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent import futures
 from typing import Any
 
@@ -17,7 +17,6 @@ import launchpad as lp
 import psutil
 import tensorflow as tf
 from absl import logging
-from launchpad import context
 
 from acme_impala.experiments.run_directory import RunDirectory
 
@@ -57,18 +56,24 @@ class Remote:
         return call
 
 
-def prepare_process(*, learner: bool = False):
-    """Sets devices, threads and signals of a node that has a process of its own.
+def prepare_process(*, learner: bool = False, parallel_calls: int = 1):
+    """Sets devices, threads and signals of a process of nodes.
 
     The learner takes a GPU where there is one and all cores for its kernels; the others never see
-    a GPU and use one thread each, so that they do not get in each other's way.
+    a GPU and use one thread for each call, so that they do not get in each other's way.
 
     Ctrl-C reaches every process of a terminal; only the launcher heeds it, and tells the nodes to
     stop by SIGTERM. Killing those that are late is the launcher's business too, not each node's.
     A launcher that was killed can tell nobody: then its nodes end at once, for they would go on
     without it, and write into a run directory that another start may have taken up.
+
+    In a program of threads there is no such process, and nothing is done.
+
+    Args:
+        learner: whether this is the learner's process.
+        parallel_calls: calls of networks that go on at the same time.
     """
-    if not _own_process():
+    if threading.current_thread() is not threading.main_thread():
         return
     if LAUNCHER_VARIABLE in os.environ:
         launcher = int(os.environ[LAUNCHER_VARIABLE])
@@ -84,7 +89,21 @@ def prepare_process(*, learner: bool = False):
         threads = 1
         tf.config.set_visible_devices([], "GPU")
     tf.config.threading.set_intra_op_parallelism_threads(threads)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(parallel_calls)
+
+
+def run_in_threads(functions: Sequence[Callable[[], Any]]):
+    """Runs functions side by side, and returns when all have ended.
+
+    Raises:
+        Exception: what the first that failed has raised, at once; the others must find out
+            themselves that they should end.
+    """
+    pool = futures.ThreadPoolExecutor(len(functions))
+    running = [pool.submit(function) for function in functions]
+    pool.shutdown(wait=False)
+    for ended in futures.as_completed(running):
+        ended.result()
 
 
 def guarded(function: Callable, name: str, directory: RunDirectory) -> Callable:
@@ -138,10 +157,3 @@ def _end_with(launcher: int):
         while is_alive(process):
             time.sleep(POLL_SECONDS)
     os._exit(1)
-
-
-def _own_process() -> bool:
-    return context.get_context().launch_type in (
-        lp.LaunchType.LOCAL_MULTI_PROCESSING,
-        lp.LaunchType.TEST_MULTI_PROCESSING,
-    )

@@ -1,6 +1,7 @@
 """The topology of the distributed program; launching it is another matter."""
 
 import functools
+from collections.abc import Callable, Sequence
 
 import launchpad as lp
 import reverb
@@ -12,11 +13,24 @@ from acme_impala.experiments.processes import guarded, prepare_process
 from acme_impala.experiments.run_directory import RunDirectory
 
 
+class NodesProcess(lp.MultiThreadingColocation):
+    """Nodes that are threads of one process. They keep their addresses."""
+
+    def __init__(self, nodes: Sequence[lp.PyNode], prepare: Callable[[], None]):
+        """Puts nodes together; the process calls `prepare` before them."""
+        super().__init__(nodes)
+        self._prepare = prepare
+
+    def run(self):
+        """Runs the nodes until all have ended or one has failed."""
+        self._prepare()
+        super().run()
+
+
 class ReplayNode(lp.ReverbNode):
     """A Reverb server that is stopped as soon as the program is, not when its process ends.
 
-    In a program of threads these are not the same, and whoever waits for an unroll in the server's
-    own process notices nothing else for three seconds.
+    Whoever waits for an unroll in the server's own process notices nothing else for three seconds.
     """
 
     def run(self):
@@ -35,6 +49,10 @@ def make_program(
 ) -> lp.Program:
     """Makes the Launchpad program of an experiment: replay, counter, learner, actors, evaluator.
 
+    Every process needs TensorFlow's 200 MiB, so nodes share processes: replay and counter are
+    threads of the learner's, which reads unrolls from its own memory, and the evaluator is one of
+    the first actor's.
+
     The program stops by itself at `num_frames`, or at `target_return`. Everything that can be known
     to fail is tried here, before any process starts, and the run directory is taken up.
 
@@ -52,7 +70,7 @@ def make_program(
     Raises:
         ValueError: something does not fit; the message says what, and what would do.
     """
-    layout = ActorLayout.make(num_actors, environments_per_actor)
+    layout = ActorLayout.make(config.environment_factory, num_actors, environments_per_actor)
     prepared = preparation.prepare(
         config,
         unrolls_per_item=layout.unrolls_per_item(config.agent.batch_size),
@@ -65,44 +83,50 @@ def make_program(
         return guarded(function, label, directory)
 
     program = lp.Program(name)
-    with program.group("replay"):
-        tables = functools.partial(_tables, builder, prepared.environment_spec)
-        # Without one of its own, a server leaves a directory in /tmp behind.
-        checkpointer = functools.partial(
-            reverb.checkpointers.DefaultCheckpointer, str(directory.replay)
-        )
-        replay = program.add_node(ReplayNode(node(tables, "replay"), checkpointer))
-    with program.group("counter"):
-        counts = checkpoint.counts if checkpoint else {}
-        counter = program.add_node(lp.CourierNode(node(nodes.counter_node, "counter"), counts))
+    tables = functools.partial(builder.make_replay_tables, prepared.environment_spec)
+    # Without one of its own, a server leaves a directory in /tmp behind.
+    checkpointer = functools.partial(
+        reverb.checkpointers.DefaultCheckpointer, str(directory.replay)
+    )
+    replay_node = ReplayNode(node(tables, "replay"), checkpointer)
+    counts = checkpoint.counts if checkpoint else {}
+    counter_node = lp.CourierNode(node(nodes.make_counter, "counter"), counts)
+    replay, counter = replay_node.create_handle(), counter_node.create_handle()
+    learner_node = lp.CourierNode(
+        functools.partial(_learner, directory),
+        config,
+        directory,
+        builder,
+        checkpoint.path if checkpoint else None,
+        prepared.environment_spec,
+        replay,
+        counter,
+    )
+    learner = learner_node.create_handle()
+    prepare = functools.partial(prepare_process, learner=True)
     with program.group("learner"):
-        learner = program.add_node(
-            lp.CourierNode(
-                functools.partial(_learner, directory),
-                config,
-                directory,
+        program.add_node(NodesProcess([replay_node, counter_node, learner_node], prepare))
+    common = (config, directory)
+    evaluator_node = lp.PyNode(
+        node(nodes.evaluate, "evaluator"), *common, prepared.learner_steps, learner
+    )
+    prepare = functools.partial(prepare_process, parallel_calls=layout.batches_per_actor + 1)
+    with program.group("actor"):
+        for index in range(layout.num_actors):
+            actor_node = lp.PyNode(
+                node(nodes.act, f"actor_{index}"),
+                *common,
                 builder,
-                checkpoint.path if checkpoint else None,
-                prepared.environment_spec,
+                prepared.learner_steps,
+                layout,
+                index,
                 replay,
+                learner,
                 counter,
             )
-        )
-    learner_steps = prepared.learner_steps
-    with program.group("evaluator"):
-        function = node(nodes.evaluate, "evaluator")
-        program.add_node(lp.PyNode(function, config, directory, learner_steps, learner))
-    with program.group("actor"):
-        common = (config, directory, builder, learner_steps, layout)
-        for index in range(layout.num_actors):
-            function = node(nodes.act, f"actor_{index}")
-            program.add_node(lp.PyNode(function, *common, index, replay, learner, counter))
+            others = [] if index else [evaluator_node]
+            program.add_node(NodesProcess([actor_node, *others], prepare))
     return program
-
-
-def _tables(builder, environment_spec):
-    prepare_process()
-    return builder.make_replay_tables(environment_spec)
 
 
 def _learner(directory: RunDirectory, *args) -> nodes.LearnerNode:

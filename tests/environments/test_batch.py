@@ -84,7 +84,7 @@ def test_gymnasiums_vector_environments_are_a_list_of_the_same_seeds(name, vecto
     factory = EnvironmentFactory(name, vectorization=vectorization)
     batch = factory.batch(7, 3)
     assert isinstance(batch, environments.GymnasiumVectorEnvironment)
-    assert batch.runs_in_background == (vectorization == "async")
+    assert environments.batches_run_in_background(factory) == (vectorization == "async")
     episodes, _ = play_and_compare(batch, singles(factory, 7, 3), 120)
     assert episodes > 5
 
@@ -137,7 +137,7 @@ def test_the_emulators_vector_environment_is_single_games_frame_by_frame(game):
         f"atari:{game}", atari=AtariOptions(noop_max=0, max_frames=1500, image_size=42)
     )
     batch = factory.batch(3, 3)
-    assert batch.runs_in_background
+    assert environments.batches_run_in_background(factory)
     episodes, games = play_and_compare(batch, singles(factory, 3, 3), 900)
     assert episodes > games >= 3
 
