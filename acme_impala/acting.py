@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 import tree
 
-from acme_impala import environments, networks, replay, types
+from acme_impala import environments, function_leak, networks, replay, types
 from acme_impala.networks.cores import reset_state
 from acme_impala.types import VARIABLE_NAMES
 
@@ -47,6 +47,7 @@ class IMPALAActor(acme.Actor):
         self._adder = adder
         self._weights = Weights(self._network, variable_source)
         self._sample = ActionSampler(seed, greedy)
+        function_leak.stop_leak()
         self._policy = tf.function(self._network.__call__)
         self._state = None
         self._extras = None
@@ -102,6 +103,7 @@ class BatchedPolicy:
         """
         self._network = networks.as_impala_network(network)
         self._sample = sample
+        function_leak.stop_leak()
         self._step = None  # Traced at the first call, when the observations are known.
         with tf.device("/CPU:0"):
             self._initial_state = self._network.initial_state(num_environments)
