@@ -86,6 +86,8 @@ class IMPALAConfig:
         clip_c_threshold: c_bar of the trace; None: no clip. rho_bar >= c_bar (section 4.1).
         baseline_cost: weight of the baseline loss 0.5 (v - V)^2.
         entropy_cost: weight of the entropy bonus, constant or annealed.
+        reward_scale: rewards are multiplied by it, before they are clipped. Values of hundreds take
+            a small network long to reach, and until then every action looks better than expected.
         reward_clipping: 'abs_one' clips to [-1, 1]; 'soft_asymmetric' is the optimistic asymmetric
             clipping of DMLab-30 (figure D.1), 5 tanh(r / 5), times 0.3 where negative; 'none'.
         optimizer: RMSProp(...) or Adam(...).
@@ -111,6 +113,7 @@ class IMPALAConfig:
     clip_c_threshold: float | None = 1.0
     baseline_cost: float = 0.5
     entropy_cost: Scheduled = 0.01
+    reward_scale: float = 1.0
     reward_clipping: RewardClipping = "abs_one"
     optimizer: RMSProp | Adam = RMSProp()
     learning_rate: Scheduled = 6e-4
@@ -147,6 +150,11 @@ class IMPALAConfig:
                     f"{name} must be a finite number that is not negative, got {value}.",
                 )
         _require(
+            0 < self.reward_scale < math.inf,
+            f"reward_scale must be a finite number above 0, got {self.reward_scale}. "
+            "1 leaves rewards as they are.",
+        )
+        _require(
             self.reward_clipping in REWARD_CLIPPINGS,
             f"reward_clipping must be one of {', '.join(REWARD_CLIPPINGS)}, "
             f"got {self.reward_clipping!r}.",
@@ -174,7 +182,7 @@ class IMPALAConfig:
             "max_gradient_norm",
         )
         scheduled = ("baseline_cost", "entropy_cost", "learning_rate")
-        for name in ("discount", "lambda_", *scheduled, *optional):
+        for name in ("discount", "lambda_", "reward_scale", *scheduled, *optional):
             for value in _values(getattr(self, name)):
                 _require(
                     isinstance(value, numbers.Real) or (value is None and name in optional),

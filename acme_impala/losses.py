@@ -46,7 +46,7 @@ def impala_loss(
         unroll: T+1 rows, [T+1, B, ...]; observation, initial_state and policy_version are not read.
         outputs: the network's, on the same rows: logits [T+1, B, A] and value [T+1, B], the latter
             float32 or float64, which is then the loss's dtype.
-        config: discount, reward clipping, V-trace's thresholds and lambda, baseline_cost.
+        config: discount, reward scale and clipping, V-trace's thresholds and lambda, baseline_cost.
         entropy_cost: weight of the entropy bonus now; a scalar, for it may be annealed.
         accepted: [B] bool, which unrolls to learn from; None: all. The rows of the others are
             masked.
@@ -80,7 +80,9 @@ def impala_loss(
         target_policy_logits=logits,
         actions=_where_valid(valid, tf.convert_to_tensor(unroll.action[:-1])),
         discounts=config.discount * tf.cast(unroll.discount[:-1], dtype),
-        rewards=clip_rewards(tf.cast(unroll.reward[:-1], dtype), config.reward_clipping),
+        rewards=clip_rewards(
+            config.reward_scale * tf.cast(unroll.reward[:-1], dtype), config.reward_clipping
+        ),
         values=values,
         bootstrap_value=bootstrap_value,
         clip_rho_threshold=config.clip_rho_threshold,

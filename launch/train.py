@@ -68,7 +68,7 @@ flags.DEFINE_list("hidden_sizes", None, "Units of the MLP torso's layers.")
 
 # The hyperparameters, by their names in IMPALAConfig; those not given are the preset's.
 _INTEGERS = ("unroll_length", "batch_size", "queue_size", "max_policy_lag")
-_NUMBERS = ("discount", "lambda_", "baseline_cost")
+_NUMBERS = ("discount", "lambda_", "reward_scale", "baseline_cost")
 _OPTIONAL_NUMBERS = (
     "clip_rho_threshold",
     "clip_pg_rho_threshold",

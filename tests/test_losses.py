@@ -21,6 +21,7 @@ CONFIGS = {
         CONFIG, clip_rho_threshold=None, clip_pg_rho_threshold=None, clip_c_threshold=None
     ),
     "soft": dataclasses.replace(CONFIG, reward_clipping="soft_asymmetric"),
+    "scaled": dataclasses.replace(CONFIG, reward_scale=0.3),
 }
 
 
@@ -85,7 +86,7 @@ def reference_rows(unroll, outputs, config):
         for t in reversed(range(num_rows)):
             v = value = outputs.value[t, b]
             if not unroll.start_of_episode[t + 1, b]:
-                action, reward = unroll.action[t, b], unroll.reward[t, b]
+                action, reward = unroll.action[t, b], config.reward_scale * unroll.reward[t, b]
                 if config.reward_clipping == "abs_one":
                     reward = max(-1.0, min(1.0, reward))
                 else:
