@@ -3,15 +3,19 @@
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 
-.PHONY: demo test venv lock clean
+.PHONY: demo test bench venv lock clean
 
 demo: venv
-	$(PYTHON) launch/train.py --env=gym:CartPole-v1 --num_frames=1000000 --target_return=475
+	$(PYTHON) launch/train.py --env=gym:CartPole-v1 --num_frames=1000000 --evaluate_every=20000 \
+		--target_return=475
 
 test: venv
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(PYTHON) -m pytest
+
+bench: venv
+	$(PYTHON) -m benchmarks
 
 venv: $(VENV)/.installed
 

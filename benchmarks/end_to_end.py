@@ -1,0 +1,145 @@
+"""Training as a user starts it, watched from outside."""
+
+import contextlib
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+
+import psutil
+
+from acme_impala.experiments import logs
+from benchmarks.processes import kill_group, read_end
+from benchmarks.tasks import Task
+
+ROOT = pathlib.Path(__file__).parents[1]
+WARMUP_SECONDS = 8.0  # From the learner's first step.
+_START_SECONDS = 180.0  # Within which that step must come.
+_STOP_SECONDS = 30.0
+_POLL_SECONDS = 0.2
+
+
+def end_to_end(task: Task, seconds: float) -> dict[str, float]:
+    """Trains for a while in the program of processes, and stops it by SIGTERM.
+
+    Rates are differences between rows of the run's own logs. CPU time and memory are of all its
+    processes; memory counts shared pages once.
+
+    Raises:
+        RuntimeError: training has ended by itself, does not begin, or does not end as it should.
+    """
+    frames_per_step = task.agent.frames_per_step
+    with tempfile.TemporaryDirectory() as directory, _training(task, directory) as process:
+        run_logs = pathlib.Path(directory) / "run" / "logs"
+        _wait_for_first_step(process, run_logs, directory)
+        _watch(process, WARMUP_SECONDS, directory)
+        # Rows that are there already, but for the last: the measurement begins with it.
+        before = {name: len(_rows(run_logs, name)) - 1 for name in ("learner", "actor_0")}
+        cpu, busy, start = _cpu_seconds(process), _busy_seconds(), time.monotonic()
+        _watch(process, seconds, directory)
+        cpu, busy = _cpu_seconds(process) - cpu, _busy_seconds() - busy
+        elapsed = time.monotonic() - start
+        learner, actor = (_rows(run_logs, name)[number:] for name, number in before.items())
+        pss = _pss_bytes(process)
+        _stop(process, directory)
+    learned = _rate(learner, "frames", "learner_walltime") / frames_per_step
+    return {
+        "acted_steps_per_second": _rate(actor, "actor_frames", "time") / frames_per_step,
+        "learned_steps_per_second": learned,
+        "mean_policy_lag_learner_steps": statistics.mean(
+            float(row["policy_lag_mean"]) for row in learner[1:]
+        ),
+        "cpu_us_per_step": cpu / elapsed / learned * 1e6,
+        "cores_used": cpu / elapsed,
+        "cores_used_by_others": max(0.0, busy - cpu) / elapsed,
+        "pss_mib": pss / 2**20,
+        "seconds": elapsed,
+    }
+
+
+@contextlib.contextmanager
+def _training(task: Task, directory: str) -> Iterator[psutil.Popen]:
+    with open(f"{directory}/output.txt", "w") as output:
+        process = psutil.Popen(
+            [
+                sys.executable,
+                "launch/train.py",
+                "--launcher=local_mp",
+                f"--workdir={directory}/run",
+                *task.train_flags,
+            ],
+            cwd=ROOT,
+            env={**os.environ, "TMPDIR": directory},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        kill_group(process.pid)
+        process.wait()
+
+
+def _wait_for_first_step(process: psutil.Popen, run_logs: pathlib.Path, directory: str):
+    deadline = time.monotonic() + _START_SECONDS
+    while not any(float(row["frames"]) for row in _rows(run_logs, "learner")):
+        if time.monotonic() > deadline:
+            _fail(f"has learned nothing in {_START_SECONDS:.0f} s", directory)
+        _watch(process, _POLL_SECONDS, directory)
+
+
+def _watch(process: psutil.Popen, seconds: float, directory: str):
+    """Waits, while the program runs."""
+    with contextlib.suppress(psutil.TimeoutExpired):
+        status = process.wait(timeout=seconds)
+        _fail(f"has ended by itself, with status {status}", directory)
+
+
+def _stop(process: psutil.Popen, directory: str):
+    process.terminate()
+    try:
+        status = process.wait(timeout=_STOP_SECONDS)
+    except psutil.TimeoutExpired:
+        _fail(f"has not ended {_STOP_SECONDS:.0f} s after SIGTERM", directory)
+    if status:
+        _fail(f"has ended with status {status} after SIGTERM", directory)
+
+
+def _fail(what: str, directory: str):
+    output = read_end(pathlib.Path(directory, "output.txt"))
+    raise RuntimeError(f"launch/train.py {what}. It has said:\n\n{output}")
+
+
+def _rows(run_logs: pathlib.Path, name: str) -> list[dict[str, str]]:
+    return logs.read_rows(run_logs / f"{name}.csv")
+
+
+def _rate(rows: list[dict[str, str]], count: str, seconds: str) -> float:
+    """How much is counted in a second, from the first row to the last."""
+    if len(rows) < 2:
+        raise RuntimeError(f"{len(rows)} rows were logged: measure for more seconds.")
+    counted, elapsed = (float(rows[-1][name]) - float(rows[0][name]) for name in (count, seconds))
+    return counted / elapsed
+
+
+def _tree(process: psutil.Popen) -> list[psutil.Process]:
+    return [psutil.Process(process.pid), *process.children(recursive=True)]
+
+
+def _cpu_seconds(process: psutil.Popen) -> float:
+    return sum(sum(one.cpu_times()[:2]) for one in _tree(process))
+
+
+def _busy_seconds() -> float:
+    """CPU time of everything on the machine so far, and what its host gave to other machines."""
+    times = psutil.cpu_times()
+    return sum(times[:8]) - times.idle - times.iowait  # The two after them are counted already.
+
+
+def _pss_bytes(process: psutil.Popen) -> int:
+    return sum(one.memory_full_info().pss for one in _tree(process))

@@ -1,0 +1,59 @@
+"""The command, and parts that are measured alone: that they give numbers, not which."""
+
+import json
+import math
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks import parts, transport
+from benchmarks.end_to_end import ROOT
+from benchmarks.processes import call_in_fresh_process
+from benchmarks.tasks import TASKS
+from benchmarks.timing import Timing
+
+
+def run(*flags):
+    return subprocess.run(
+        [sys.executable, "-m", "benchmarks", *flags],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("part", [parts.policy, transport.transport])
+def test_part_is_measured_alone(part):
+    short = Timing(seconds=0.01, repetitions=1)
+    measured = call_in_fresh_process(part, TASKS["cartpole"], short, seconds=120)
+    assert set(measured) == {"cpu_us_per_step", "steps_per_second"}
+    assert all(value > 0 for value in measured.values())
+
+
+def test_failure_in_a_fresh_process_is_told():
+    with pytest.raises(RuntimeError, match=r"(?s)math\.sqrt has failed.*ValueError"):
+        call_in_fresh_process(math.sqrt, -1.0, seconds=120)
+
+
+def test_process_that_takes_too_long_is_ended():
+    with pytest.raises(RuntimeError, match="has taken more than 0 s and was ended"):
+        call_in_fresh_process(math.sqrt, 1.0, seconds=0)
+
+
+def test_command_writes_what_it_measured(tmp_path):
+    path = tmp_path / "measured.json"
+    done = run("--tasks=cartpole", "--parts=environment", f"--json={path}")
+    assert done.returncode == 0, done.stderr
+    assert "environment" in done.stdout
+    written = json.loads(path.read_text())
+    assert set(written) == {"date", "machine", "tasks"}
+    assert set(written["tasks"]["cartpole"]["parts"]) == {"environment"}
+
+
+def test_unknown_names_are_refused():
+    done = run("--parts=policy,replay")
+    assert done.returncode == 1
+    assert "--parts=policy,replay: there are environment, policy, " in done.stderr
