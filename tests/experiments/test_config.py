@@ -48,8 +48,8 @@ def test_an_impossible_value_is_refused_by_name(name, value):
         make_config(**{name: value})
 
 
-def test_without_a_period_there_are_fifty_evaluations():
-    assert make_config(num_frames=100_000).evaluation_period == 2000
+def test_without_a_period_there_are_twenty_evaluations():
+    assert make_config(num_frames=100_000).evaluation_period == 5000
     assert make_config(num_frames=3).evaluation_period == 1000  # Fewer, or they take all the time.
     assert make_config(evaluate_every=7).evaluation_period == 7
 
