@@ -25,6 +25,7 @@ class IMPALABuilder:
         config: IMPALAConfig = IMPALAConfig(),
         state_spec: types.Nest = (),
         unrolls_per_item: int = 1,
+        learner_runs_alongside: bool = False,
     ):
         """Makes a builder.
 
@@ -34,10 +35,14 @@ class IMPALABuilder:
                 dimension: `networks.state_spec(network)`; () for a network without recurrence.
             unrolls_per_item: unrolls that actors write as one Reverb item; more than one only with
                 `make_batch_actor`.
+            learner_runs_alongside: whether unrolls are taken from the queue while actors act, so
+                that it need not hold a whole batch. It then holds one item, if `queue_size` is
+                None: the less waits, the less grows old.
         """
         self._config = config
         self._state_spec = state_spec
         self._unrolls_per_item = unrolls_per_item
+        self._learner_runs_alongside = learner_runs_alongside
 
     def make_replay_tables(self, environment_spec: specs.EnvironmentSpec) -> list[reverb.Table]:
         """Makes the queue of unrolls."""
@@ -47,7 +52,9 @@ class IMPALABuilder:
             self._config.unroll_length,
             self._unrolls_per_item,
         )
-        return [replay.make_queue(signature, self._config.queue_capacity)]
+        config = self._config
+        capacity = config.queue_size or (0 if self._learner_runs_alongside else config.batch_size)
+        return [replay.make_queue(signature, capacity)]
 
     def make_dataset_iterator(
         self,

@@ -76,7 +76,8 @@ class IMPALAConfig:
     Attributes:
         unroll_length: T, agent steps that an unroll is learned from (it holds T+1 rows).
         batch_size: B, unrolls in a batch.
-        queue_size: unrolls that the queue holds before actors wait; None: one batch.
+        queue_size: unrolls that the queue holds before actors wait; None: as few as will do, which
+            is a batch where one process acts and learns in turn, and else one item.
         max_policy_lag: unrolls acted more than this many learner steps ago are dropped and
             counted; None: none is dropped.
         discount: gamma.
@@ -130,7 +131,7 @@ class IMPALAConfig:
                 self.queue_size >= self.batch_size,
                 f"queue_size={self.queue_size} is smaller than batch_size={self.batch_size}: one "
                 "process that acts and learns would wait for ever for a batch that the queue "
-                "cannot hold. Make queue_size at least batch_size, or None for exactly that.",
+                "cannot hold. Make queue_size at least batch_size, or None for as few as will do.",
             )
         if self.max_policy_lag is not None:
             _require(
@@ -168,11 +169,6 @@ class IMPALAConfig:
             f"max_gradient_norm must be positive, got {self.max_gradient_norm}. "
             "None leaves gradients as they are.",
         )
-
-    @property
-    def queue_capacity(self) -> int:
-        """Unrolls that the queue holds."""
-        return self.queue_size or self.batch_size
 
     def _check_numbers(self):
         optional = (

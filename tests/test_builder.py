@@ -36,6 +36,21 @@ def test_its_methods_begin_with_the_parameters_of_acmes_builders(method):
         assert parameter.default is not inspect.Parameter.empty
 
 
+@pytest.mark.parametrize(
+    ("config", "alongside", "items"),
+    [
+        (IMPALAConfig(batch_size=8), False, 3),  # A batch, and a place more.
+        (IMPALAConfig(batch_size=8), True, 1),
+        (IMPALAConfig(batch_size=8, queue_size=16), True, 5),
+    ],
+)
+def test_a_queue_holds_no_more_than_it_must(config, alongside, items):
+    spec = acme.make_environment_spec(environments.Catch())
+    builder = IMPALABuilder(config, unrolls_per_item=4, learner_runs_alongside=alongside)
+    (table,) = builder.make_replay_tables(spec)
+    assert table.info.max_size == items
+
+
 def make_network(core="lstm"):
     spec = acme.make_environment_spec(environments.Catch())
     config = networks.NetworkConfig(hidden_sizes=(8,), core=core, lstm_size=4)

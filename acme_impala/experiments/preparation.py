@@ -30,13 +30,18 @@ class Prepared(NamedTuple):
 
 
 def prepare(
-    config: ExperimentConfig, *, unrolls_per_item: int = 1, accept_new_config: bool = False
+    config: ExperimentConfig,
+    *,
+    unrolls_per_item: int = 1,
+    learner_runs_alongside: bool = False,
+    accept_new_config: bool = False,
 ) -> Prepared:
     """Makes an environment and a network once, and takes up the run directory.
 
     Args:
         config: the experiment.
         unrolls_per_item: unrolls that actors write as one Reverb item.
+        learner_runs_alongside: whether actors and learner run at the same time, not in turn.
         accept_new_config: continue a run whose stored config differs.
 
     Raises:
@@ -52,7 +57,10 @@ def prepare(
         network = networks.as_impala_network(config.network_factory(environment_spec))
         networks.check_network(network, environment_spec)
         builder = builder_lib.IMPALABuilder(
-            config.agent, networks.state_spec(network), unrolls_per_item
+            config.agent,
+            networks.state_spec(network),
+            unrolls_per_item,
+            learner_runs_alongside,
         )
 
     directory = run_directory.claim(config, accept_new_config=accept_new_config)

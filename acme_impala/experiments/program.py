@@ -74,6 +74,7 @@ def make_program(
     prepared = preparation.prepare(
         config,
         unrolls_per_item=layout.unrolls_per_item(config.agent.batch_size),
+        learner_runs_alongside=True,
         accept_new_config=accept_new_config,
     )
     directory, builder = prepared.directory, prepared.builder

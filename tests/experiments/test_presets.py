@@ -63,9 +63,9 @@ def test_a_preset_has_the_papers_numbers(name):
     agent = PRESETS[name](200_000_000).agent
     for field, value in {**PAPER[name], **VTRACE}.items():
         assert getattr(agent, field) == value, field
-    # Nothing that the paper does not have: any lag is taken, the queue holds one batch.
+    # Nothing that the paper does not have: any lag is taken, the queue is as small as it can be.
     assert agent.max_policy_lag is None
-    assert agent.queue_capacity == agent.batch_size
+    assert agent.queue_size is None
 
 
 def test_the_papers_networks():
