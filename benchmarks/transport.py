@@ -36,7 +36,9 @@ def transport(task: Task, timing: Timing) -> dict[str, float]:
 
     The costs are of both processes together: write, Reverb, read, restack.
     """
-    builder = IMPALABuilder(task.agent, unrolls_per_item=task.unrolls_per_item)
+    builder = IMPALABuilder(
+        task.agent, unrolls_per_item=task.unrolls_per_item, learner_runs_alongside=True
+    )
     tables = builder.make_replay_tables(task.environment_spec())
     with tempfile.TemporaryDirectory() as directory:
         # Without a checkpointer of its own a server leaves a directory behind.
