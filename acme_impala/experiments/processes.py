@@ -22,6 +22,9 @@ from acme_impala.experiments.run_directory import RunDirectory
 
 # How often a node that waits looks whether the program is ending.
 POLL_SECONDS = 0.2
+# Actors leave the cores to the learner when it has a batch: else it falls behind, the queue fills up
+# and unrolls grow old in it.
+_ACTORS_NICENESS = 5
 # The environment variable by which a node's process knows its launcher's process id.
 LAUNCHER_VARIABLE = "ACME_IMPALA_LAUNCHER"
 
@@ -87,6 +90,7 @@ def prepare_process(*, learner: bool = False, parallel_calls: int = 1):
         threads = len(os.sched_getaffinity(0))
     else:
         threads = 1
+        os.nice(_ACTORS_NICENESS)
         tf.config.set_visible_devices([], "GPU")
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(parallel_calls)
