@@ -22,8 +22,8 @@ from acme_impala.experiments.run_directory import RunDirectory
 
 # How often a node that waits looks whether the program is ending.
 POLL_SECONDS = 0.2
-# Actors leave the cores to the learner when it has a batch: else it falls behind, the queue fills up
-# and unrolls grow old in it.
+# Actors leave the cores to the learner when it has a batch: else it falls behind, the queue fills
+# up, and unrolls grow old in it.
 _ACTORS_NICENESS = 5
 # The environment variable by which a node's process knows its launcher's process id.
 LAUNCHER_VARIABLE = "ACME_IMPALA_LAUNCHER"
@@ -63,7 +63,7 @@ def prepare_process(*, learner: bool = False, parallel_calls: int = 1):
     """Sets devices, threads and signals of a process of nodes.
 
     The learner takes a GPU where there is one and all cores for its kernels; the others never see
-    a GPU and use one thread for each call, so that they do not get in each other's way.
+    a GPU, use one thread for each call, and give way to the learner.
 
     Ctrl-C reaches every process of a terminal; only the launcher heeds it, and tells the nodes to
     stop by SIGTERM. Killing those that are late is the launcher's business too, not each node's.
