@@ -153,5 +153,7 @@ def _end_while_starting(shell: psutil.Process):
         for process in shell.children(recursive=True):
             status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
             ignored = int(re.search(r"SigIgn:\s*([0-9a-f]+)", status).group(1), 16)
-            if process.name() != "bash" and ignored & 1 << (signal.SIGTERM - 1):
+            # A shell that has not become the node yet cannot be one; its sed ends with the node.
+            is_node = process.name() not in ("bash", "sed")
+            if is_node and ignored & 1 << (signal.SIGTERM - 1):
                 process.kill()

@@ -8,9 +8,9 @@ import os
 import sys
 
 import dm_env
-import runs
 from absl import app
 
+import runs
 from acme_impala.environments import Catch
 from acme_impala.experiments import NodeFailedError, launch
 
