@@ -67,6 +67,15 @@ def test_a_row_can_be_read_as_soon_as_it_is_written(directory):
         assert frames_of(directory, "learner")[-1] == number
 
 
+def test_an_event_is_in_its_file_as_soon_as_it_is_written(directory):
+    """Actors and evaluator end without closing their loggers."""
+    logger = logs.make_logger(directory, "evaluator")
+    logger.write({"frames": 10, "episode_return": 1.5})
+    (events,) = (directory.tensorboard / "evaluator").glob("events*")
+    assert b"evaluator/episode_return" in events.read_bytes()
+    logger.close()
+
+
 def test_a_throttle_passes_the_first_row_and_then_one_every_few_seconds():
     memory = Memory()
     throttle = logs.Throttle(memory, 0.3)
