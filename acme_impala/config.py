@@ -3,10 +3,14 @@
 import dataclasses
 import math
 import numbers
-from typing import Literal
+from typing import Literal, get_args
+
+from acme_impala.replay_config import ReplayConfig
 
 RewardClipping = Literal["abs_one", "soft_asymmetric", "none"]
-REWARD_CLIPPINGS = ("abs_one", "soft_asymmetric", "none")
+REWARD_CLIPPINGS = get_args(RewardClipping)
+Correction = Literal["vtrace", "one_step", "epsilon", "none", "vtrace_next_value"]
+CORRECTIONS = get_args(Correction)
 
 
 def _require(condition: bool, message: str):
@@ -79,7 +83,15 @@ class IMPALAConfig:
         queue_size: unrolls that the queue holds before actors wait; None: as few as will do, which
             is a batch where one process acts and learns in turn, and else one item.
         max_policy_lag: unrolls acted more than this many learner steps ago are dropped and
-            counted; None: none is dropped.
+            counted; None: none is dropped. It concerns fresh unrolls; replayed ones are old.
+        actor_lag: learner steps that the actors' weights are held behind the newest, on top of the
+            lag that there is anyway: to study what lag does (figure E.1).
+        replay: what of a batch comes from a replay table, and how.
+        correction: how the loss corrects for the behaviour policy (section 5.2.2): 'vtrace';
+            'one_step' importance sampling of the policy gradient alone; 'epsilon', no correction
+            but 1e-6 added to probabilities before their logarithm is taken; 'none'; and
+            'vtrace_next_value', V-trace whose policy gradient bootstraps from V(x_{s+1}) instead of
+            v_{s+1} (appendix E.3).
         discount: gamma.
         lambda_: V-trace's lambda, which shortens the trace (remark 2).
         clip_rho_threshold: rho_bar of the value targets; None: no clip.
@@ -107,6 +119,9 @@ class IMPALAConfig:
     batch_size: int = 32
     queue_size: int | None = None
     max_policy_lag: int | None = None
+    actor_lag: int = 0
+    replay: ReplayConfig = dataclasses.field(default_factory=ReplayConfig)
+    correction: Correction = "vtrace"
     discount: float = 0.99
     lambda_: float = 1.0
     clip_rho_threshold: float | None = 1.0
@@ -139,6 +154,26 @@ class IMPALAConfig:
                 f"max_policy_lag must be a whole number and not negative, got "
                 f"{self.max_policy_lag!r}. None takes every unroll.",
             )
+        _require(
+            isinstance(self.actor_lag, int) and self.actor_lag >= 0,
+            f"actor_lag must be a whole number and not negative, got {self.actor_lag!r}. "
+            "0 gives the actors the newest weights.",
+        )
+        if self.max_policy_lag is not None:
+            _require(
+                self.max_policy_lag >= self.actor_lag,
+                f"max_policy_lag={self.max_policy_lag} is smaller than actor_lag={self.actor_lag}: "
+                "every unroll would be dropped. Raise the first or lower the second.",
+            )
+        _require(
+            isinstance(self.replay, ReplayConfig),
+            f"replay must be a ReplayConfig, got {self.replay!r}.",
+        )
+        self.replay.check_batches(self.batch_size)
+        _require(
+            self.correction in CORRECTIONS,
+            f"correction must be one of {', '.join(CORRECTIONS)}, got {self.correction!r}.",
+        )
         self._check_numbers()
         for name in ("discount", "lambda_"):
             value = getattr(self, name)

@@ -8,6 +8,9 @@ from acme_impala import vtrace
 from acme_impala.config import REWARD_CLIPPINGS, IMPALAConfig, RewardClipping
 from acme_impala.types import PolicyValue, Unroll
 
+# Of the epsilon-correction (section 5.2.2), added to probabilities.
+_EPSILON = 1e-6
+
 
 class LossOutput(NamedTuple):
     """The loss to differentiate, and what to log.
@@ -16,10 +19,14 @@ class LossOutput(NamedTuple):
         total: scalar, policy_gradient_loss + baseline_cost baseline_loss - entropy_cost (sum of the
             entropies), each SUMMED over time and batch.
         metrics: scalars by name; see `impala_loss`.
+        errors: [B] by name, of every unroll the mean over its rows that count of the absolute
+            'advantage' (what the policy gradient is multiplied by) and 'td_error',
+            r + gamma V(x_{t+1}) - V(x_t): how much there is to learn from it. Without gradient.
     """
 
     total: tf.Tensor
     metrics: dict[str, tf.Tensor]
+    errors: dict[str, tf.Tensor]
 
 
 def impala_loss(
@@ -75,26 +82,22 @@ def impala_loss(
     # Masked rows are replaced BEFORE anything is computed from them: masking the loss afterwards
     # would still multiply NaN by zero in the gradient.
     logits = _where_valid(valid, tf.cast(outputs.logits[:-1], dtype))
-    targets = vtrace.from_logits(
-        behaviour_policy_logits=_where_valid(valid, tf.cast(unroll.behaviour_logits[:-1], dtype)),
-        target_policy_logits=logits,
-        actions=_where_valid(valid, tf.convert_to_tensor(unroll.action[:-1])),
-        discounts=config.discount * tf.cast(unroll.discount[:-1], dtype),
-        rewards=clip_rewards(
-            config.reward_scale * tf.cast(unroll.reward[:-1], dtype), config.reward_clipping
-        ),
-        values=values,
-        bootstrap_value=bootstrap_value,
-        clip_rho_threshold=config.clip_rho_threshold,
-        clip_pg_rho_threshold=config.clip_pg_rho_threshold,
-        clip_c_threshold=config.clip_c_threshold,
-        lambda_=config.lambda_,
-        mask=valid,
+    behaviour_logits = _where_valid(valid, tf.cast(unroll.behaviour_logits[:-1], dtype))
+    actions = _where_valid(valid, tf.convert_to_tensor(unroll.action[:-1]))
+    log_probs = vtrace.action_log_probs(logits, actions)  # log pi(a|x), with gradient.
+    log_rhos = tf.stop_gradient(log_probs - vtrace.action_log_probs(behaviour_logits, actions))
+    rewards = clip_rewards(
+        config.reward_scale * tf.cast(unroll.reward[:-1], dtype), config.reward_clipping
     )
+    discounts = config.discount * tf.cast(unroll.discount[:-1], dtype)
+    targets = _correct(config, log_rhos, discounts, rewards, values, bootstrap_value, mask=valid)
+    td_errors = tf.stop_gradient(rewards + discounts * outputs.value[1:] - values)
     values = _where_valid(valid, values)
     vs = _where_valid(valid, targets.vs)
 
-    policy_gradient_loss = -tf.reduce_sum(targets.target_action_log_probs * targets.pg_advantages)
+    if config.correction == "epsilon":
+        log_probs = tf.math.log(tf.exp(log_probs) + _EPSILON)
+    policy_gradient_loss = -tf.reduce_sum(log_probs * targets.pg_advantages)
     baseline_loss = 0.5 * tf.reduce_sum(tf.square(vs - values))
     entropy = tf.reduce_sum(_where_valid(valid, _entropy(logits)))
     total = (
@@ -103,7 +106,7 @@ def impala_loss(
         - tf.cast(entropy_cost, dtype) * entropy
     )
 
-    rhos = tf.exp(targets.log_rhos)
+    rhos = tf.exp(log_rhos)
     metrics = {
         "total_loss": total,
         "policy_gradient_loss": policy_gradient_loss,
@@ -115,7 +118,59 @@ def impala_loss(
         "rho_clipped_fraction": _fraction_above(valid, rhos, config.clip_rho_threshold),
         "agent_steps": tf.math.count_nonzero(valid),
     }
-    return LossOutput(total, {name: tf.stop_gradient(value) for name, value in metrics.items()})
+    errors = {"advantage": targets.pg_advantages, "td_error": td_errors}
+    return LossOutput(
+        total,
+        {name: tf.stop_gradient(value) for name, value in metrics.items()},
+        {name: _mean(valid, tf.abs(error), axis=0) for name, error in errors.items()},
+    )
+
+
+def _correct(
+    config: IMPALAConfig,
+    log_rhos: tf.Tensor,
+    discounts: tf.Tensor,
+    rewards: tf.Tensor,
+    values: tf.Tensor,
+    bootstrap_value: tf.Tensor,
+    mask: tf.Tensor,
+) -> vtrace.VTraceReturns:
+    """Computes the targets by one of the corrections of section 5.2.2 and appendix E.3.
+
+    Without a correction they are the n-step Bellman targets of the on-policy case (equation 2):
+    V-trace whose importance weights are all one, whatever the thresholds.
+    """
+    rows = {
+        "discounts": discounts,
+        "rewards": rewards,
+        "values": values,
+        "bootstrap_value": bootstrap_value,
+        "mask": mask,
+        "lambda_": config.lambda_,
+    }
+    if config.correction in ("vtrace", "vtrace_next_value"):
+        return vtrace.from_importance_weights(
+            log_rhos,
+            clip_rho_threshold=config.clip_rho_threshold,
+            clip_pg_rho_threshold=config.clip_pg_rho_threshold,
+            clip_c_threshold=config.clip_c_threshold,
+            pg_bootstrap="vs" if config.correction == "vtrace" else "values",
+            **rows,
+        )
+    on_policy = vtrace.from_importance_weights(
+        tf.zeros_like(log_rhos),
+        clip_rho_threshold=None,
+        clip_pg_rho_threshold=None,
+        clip_c_threshold=None,
+        **rows,
+    )
+    if config.correction != "one_step":
+        return on_policy
+    rhos = tf.exp(log_rhos)
+    if config.clip_pg_rho_threshold is not None:
+        rhos = tf.minimum(rhos, tf.constant(config.clip_pg_rho_threshold, rhos.dtype))
+    # An advantage of zero, as masked rows have, stays zero.
+    return on_policy._replace(pg_advantages=tf.math.multiply_no_nan(rhos, on_policy.pg_advantages))
 
 
 def clip_rewards(rewards: tf.Tensor, how: RewardClipping) -> tf.Tensor:
@@ -168,13 +223,14 @@ def _fraction_above(valid: tf.Tensor, rhos: tf.Tensor, threshold: float | None) 
     return _mean(valid, tf.cast(rhos > threshold, rhos.dtype))
 
 
-def _mean(valid: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+def _mean(valid: tf.Tensor, x: tf.Tensor, axis: int | None = None) -> tf.Tensor:
     """Returns the mean of x [T, B] over the valid rows; zero where there are none."""
-    return tf.math.divide_no_nan(tf.reduce_sum(_where_valid(valid, x)), _count(valid, x.dtype))
+    total = tf.reduce_sum(_where_valid(valid, x), axis)
+    return tf.math.divide_no_nan(total, _count(valid, x.dtype, axis))
 
 
-def _count(valid: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    return tf.reduce_sum(tf.cast(valid, dtype))
+def _count(valid: tf.Tensor, dtype: tf.DType, axis: int | None = None) -> tf.Tensor:
+    return tf.reduce_sum(tf.cast(valid, dtype), axis)
 
 
 def _where_valid(valid: tf.Tensor, x: tf.Tensor) -> tf.Tensor:

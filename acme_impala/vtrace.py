@@ -14,7 +14,7 @@ Everything is computed in the dtype of `values`, float32 or float64. A zero weig
 and NaN: what a discount, a trace or an importance weight of zero cuts off has no influence.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import tensorflow as tf
 
@@ -159,6 +159,7 @@ def from_importance_weights(
     clip_c_threshold: float | None = 1.0,
     lambda_: float = 1.0,
     mask=None,
+    pg_bootstrap: Literal["vs", "values"] = "vs",
 ) -> VTraceReturns:
     """Computes V-trace from log importance weights.
 
@@ -180,6 +181,8 @@ def from_importance_weights(
         lambda_: shortens the trace, in [0, 1] (remark 2).
         mask: bool or number, true or non-zero where a row is real; of the shape of values, or
             without some of its last dimensions ([T, B] for values [T, B, N]); None: everywhere.
+        pg_bootstrap: what the policy gradient bootstraps from: 'vs', v_{s+1}, or 'values',
+            V(x_{s+1}), which appendix E.3 found worse.
 
     Returns:
         A `VTraceReturns` of the dtype of values.
@@ -214,9 +217,11 @@ def from_importance_weights(
     vs_minus_values = _scan_backwards(tf.where(mask, deltas, zeros), tf.where(mask, decays, zeros))
     vs = values + vs_minus_values
 
-    # v_{s+1} and not V(x_{s+1}): appendix E.3 found the latter worse.
-    next_vs = tf.concat([vs[1:], bootstrap_value[tf.newaxis]], axis=0)
-    pg_advantages = _product(pg_rhos, rewards + _product(discounts, next_vs) - values)
+    if pg_bootstrap == "vs":
+        next_values = tf.concat([vs[1:], bootstrap_value[tf.newaxis]], axis=0)
+    elif pg_bootstrap != "values":
+        raise ValueError(f"pg_bootstrap must be 'vs' or 'values', got {pg_bootstrap!r}.")
+    pg_advantages = _product(pg_rhos, rewards + _product(discounts, next_values) - values)
     return VTraceReturns(vs=vs, pg_advantages=tf.where(mask, pg_advantages, zeros))
 
 

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from acme_impala import losses
-from acme_impala.config import IMPALAConfig
+from acme_impala.config import CORRECTIONS, IMPALAConfig
 from acme_impala.types import PolicyValue, Unroll
 
 CONFIG = IMPALAConfig(discount=0.9, baseline_cost=0.7, lambda_=0.95)
@@ -22,7 +22,12 @@ CONFIGS = {
     ),
     "soft": dataclasses.replace(CONFIG, reward_clipping="soft_asymmetric"),
     "scaled": dataclasses.replace(CONFIG, reward_scale=0.3),
-}
+    **{name: dataclasses.replace(CONFIG, correction=name) for name in CORRECTIONS[1:]},
+    "one_step, own clip": dataclasses.replace(
+        CONFIG, correction="one_step", clip_pg_rho_threshold=1.3, clip_rho_threshold=0.4,
+        clip_c_threshold=0.3
+    ),
+}  # fmt: skip
 
 
 def make_batch(num_rows=6, num_unrolls=3, num_actions=4, seed=0, episodes=True):
@@ -97,11 +102,16 @@ def reference_rows(unroll, outputs, config):
                     - log_softmax(unroll.behaviour_logits[t, b])[action]
                 )
                 c = config.lambda_ * clip(rho, config.clip_c_threshold)
-                delta = clip(rho, config.clip_rho_threshold) * (reward + gamma * next_value - value)
+                value_rho = clip(rho, config.clip_rho_threshold)
+                pg_rho = clip(rho, config.clip_pg_rho_threshold)
+                if config.correction in ("one_step", "epsilon", "none"):
+                    c, value_rho = config.lambda_, 1.0
+                if config.correction in ("epsilon", "none"):
+                    pg_rho = 1.0
+                delta = value_rho * (reward + gamma * next_value - value)
                 v = value + delta + gamma * c * (next_v - next_value)
-                advantage = clip(rho, config.clip_pg_rho_threshold) * (
-                    reward + gamma * next_v - value
-                )
+                q = next_value if config.correction == "vtrace_next_value" else next_v
+                advantage = pg_rho * (reward + gamma * q - value)
                 yield t, b, v, advantage, rho
             next_v, next_value = v, value
 
@@ -111,7 +121,10 @@ def reference(unroll, outputs, config, targets=None):
     policy_gradient = baseline = entropy = 0.0
     for t, b, v, advantage, _ in targets or reference_rows(unroll, outputs, config):
         log_pi = log_softmax(outputs.logits[t, b])
-        policy_gradient -= log_pi[unroll.action[t, b]] * advantage
+        log_probability = log_pi[unroll.action[t, b]]
+        if config.correction == "epsilon":
+            log_probability = np.log(np.exp(log_probability) + 1e-6)
+        policy_gradient -= log_probability * advantage
         baseline += 0.5 * (v - outputs.value[t, b]) ** 2
         entropy -= np.sum(np.exp(log_pi) * log_pi)
     total = policy_gradient + config.baseline_cost * baseline - ENTROPY_COST * entropy
@@ -165,7 +178,10 @@ def test_gradients_are_the_papers(name):
         values[t, b] = -config.baseline_cost * (v - outputs.value[t, b])
         log_pi = log_softmax(outputs.logits[t, b])
         pi = np.exp(log_pi)
-        chosen = np.eye(len(pi))[unroll.action[t, b]]
+        action = unroll.action[t, b]
+        chosen = np.eye(len(pi))[action]
+        if config.correction == "epsilon":  # d log(pi + 1e-6) = pi / (pi + 1e-6) d log pi
+            advantage *= pi[action] / (pi[action] + 1e-6)
         entropy = -np.sum(pi * log_pi)
         logits[t, b] = -advantage * (chosen - pi) + ENTROPY_COST * pi * (log_pi + entropy)
     result = gradients(unroll, outputs, config)
@@ -173,6 +189,46 @@ def test_gradients_are_the_papers(name):
     np.testing.assert_allclose(result.value, values, rtol=1e-7, atol=1e-9)
     assert not result.value[-1].any()  # the bootstrap value is a constant
     assert not result.logits[-1].any()
+
+
+@pytest.mark.parametrize("correction", CORRECTIONS[1:4])
+def test_on_policy_all_corrections_but_that_of_e3_are_one(correction):
+    unroll, outputs = make_batch(seed=3)
+    unroll = unroll._replace(behaviour_logits=outputs.logits)
+    config = dataclasses.replace(CONFIG, correction=correction)
+    expected, result = loss(unroll, outputs), loss(unroll, outputs, config)
+    np.testing.assert_allclose(result.total, expected.total, rtol=1e-4)  # 1e-6 by epsilon.
+
+
+def test_the_epsilon_correction_bounds_the_gradient_of_an_action_that_became_impossible():
+    """What it is for: log pi of an action that the policy has given up goes to minus infinity."""
+    unroll, outputs = make_batch(num_rows=1, num_unrolls=1, num_actions=2, episodes=False)
+    outputs.logits[0, 0, 1 - unroll.action[0, 0]] = 50.0
+    for correction, bound in (("none", np.inf), ("epsilon", 1e-6)):
+        config = dataclasses.replace(CONFIG, correction=correction, entropy_cost=0.0)
+        gradient = np.abs(gradients(unroll, outputs, config).logits).max()
+        assert gradient < bound
+        assert correction == "epsilon" or gradient > 1e-2
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_errors_are_means_over_the_rows_of_an_unroll_that_count(name):
+    (unroll, outputs), config = make_batch(seed=11), CONFIGS[name]
+    rows = list(reference_rows(unroll, outputs, config))
+    result = loss(unroll, outputs, config).errors
+    expected = [
+        np.mean([abs(a) for _, b, _, a, _ in rows if b == unroll_number])
+        for unroll_number in range(unroll.reward.shape[1])
+    ]
+    np.testing.assert_allclose(result["advantage"], expected, rtol=1e-8)
+    if name == "paper":
+        rewards = np.clip(unroll.reward, -1, 1)
+        td = rewards[:-1] + config.discount * unroll.discount[:-1] * outputs.value[1:]
+        td = np.abs(td - outputs.value[:-1])
+        valid = ~unroll.start_of_episode[1:]
+        np.testing.assert_allclose(
+            result["td_error"], (td * valid).sum(0) / valid.sum(0), rtol=1e-8
+        )
 
 
 def test_gradients_are_finite_differences_with_the_targets_held_fixed():
