@@ -11,7 +11,7 @@ import tree
 
 from acme_impala import environments, function_leak, networks, replay, types
 from acme_impala.networks.cores import reset_state
-from acme_impala.types import VARIABLE_NAMES
+from acme_impala.types import ACTOR_VARIABLE_NAMES, VARIABLE_NAMES
 
 
 class IMPALAActor(acme.Actor):
@@ -184,10 +184,31 @@ class IMPALABatchActor(acme.Worker):
         """Unrolls written so far."""
         return self._writer.unrolls_written
 
+    @property
+    def steps_acted(self) -> int:
+        """Agent steps so far."""
+        return self._writer.steps_acted
+
+    @property
+    def steps_in_hand(self) -> int:
+        """Agent steps of unrolls that are not full yet."""
+        return self._writer.steps_in_hand
+
     def run(self):
         """Acts for ever."""
         for _ in self.steps():
             pass
+
+    def close(self, seconds: float) -> bool:
+        """Ends the connection to the queue.
+
+        Args:
+            seconds: to wait for room in the queue.
+
+        Returns:
+            Whether the queue has taken all unrolls.
+        """
+        return self._writer.close(seconds)
 
     def steps(self) -> Iterator[tuple[dm_env.TimeStep, np.ndarray]]:
         """Acts for ever; gives what every step led to.
@@ -251,6 +272,19 @@ class NewestVariables(acme.VariableSource):
                 variables = self._source.get_variables(VARIABLE_NAMES)
                 self._fetched = dict(zip(VARIABLE_NAMES, variables, strict=True))
             return [self._fetched[name] for name in names]
+
+
+class HeldBehind(acme.VariableSource):
+    """A learner's variables as it gives them to actors, `config.actor_lag` steps behind."""
+
+    def __init__(self, source: acme.VariableSource):
+        """Stands between actors and `source`, the learner or something that stands for it."""
+        self._source = source
+
+    def get_variables(self, names: Sequence[str]) -> list[list[np.ndarray]]:
+        """Returns variables by the names that the learner has for the newest."""
+        known = dict(zip(VARIABLE_NAMES, ACTOR_VARIABLE_NAMES, strict=True))
+        return self._source.get_variables([known[name] for name in names])
 
 
 class Weights:

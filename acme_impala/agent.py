@@ -52,7 +52,6 @@ class IMPALA(acme.Actor, acme.VariableSource):
         network = networks.as_impala_network(network)
         networks.check_network(network, environment_spec)
         builder = builder_lib.IMPALABuilder(config, networks.state_spec(network))
-        self._config = config
         # Without a directory of ours, the server leaves one of its own in /tmp behind.
         directory = tempfile.TemporaryDirectory(prefix="acme_impala_reverb_")
         server = reverb.Server(
@@ -62,12 +61,13 @@ class IMPALA(acme.Actor, acme.VariableSource):
         )
         client = reverb.Client(f"localhost:{server.port}")
         self._adder = builder.make_adder(client, environment_name=environment_name)
+        self._dataset = builder.make_dataset_iterator(client)
         self.learner = builder.make_learner(
-            seed, network, builder.make_dataset_iterator(client), client, counter, logger=logger
+            seed, network, self._dataset, client, counter, logger=logger
         )
         # The actor shares the learner's network: it changes only where an unroll begins.
         self._actor = builder.make_actor(seed, network, self._adder, self.learner)
-        self._unrolls_sampled = 0
+        self._batches = 0
         # Last, for attributes go in their order: a server waits five seconds for an open writer.
         self._server = server
         self._directory = directory
@@ -100,6 +100,6 @@ class IMPALA(acme.Actor, acme.VariableSource):
 
     def _learn(self):
         """Learns from the batches that are complete."""
-        while self._adder.unrolls_written - self._unrolls_sampled >= self._config.batch_size:
+        while self._adder.unrolls_written >= self._dataset.num_taken(self._batches):
             self.learner.step()
-            self._unrolls_sampled += self._config.batch_size
+            self._batches += 1

@@ -1,5 +1,6 @@
 """Makes the parts of an IMPALA agent, by the signatures of Acme's builders."""
 
+import copy
 from collections.abc import Callable, Iterator
 
 import acme
@@ -34,36 +35,55 @@ class IMPALABuilder:
             state_spec: nest of tf.TensorSpec of the network's recurrent state, without a batch
                 dimension: `networks.state_spec(network)`; () for a network without recurrence.
             unrolls_per_item: unrolls that actors write as one Reverb item; more than one only with
-                `make_batch_actor`.
+                `make_batch_actor`. With replay it is one.
             learner_runs_alongside: whether unrolls are taken from the queue while actors act, so
                 that it need not hold a whole batch. It then holds one item, if `queue_size` is
                 None: the less waits, the less grows old.
         """
         self._config = config
         self._state_spec = state_spec
-        self._unrolls_per_item = unrolls_per_item
+        # Replayed unrolls are drawn one by one.
+        self.unrolls_per_item = 1 if config.replay.fraction else unrolls_per_item
         self._learner_runs_alongside = learner_runs_alongside
 
     def make_replay_tables(self, environment_spec: specs.EnvironmentSpec) -> list[reverb.Table]:
-        """Makes the queue of unrolls."""
+        """Makes the queue of unrolls, and with replay the table beside it."""
         signature = replay.unroll_signature(
             environment_spec,
             self._state_spec,
             self._config.unroll_length,
-            self._unrolls_per_item,
+            self.unrolls_per_item,
         )
         config = self._config
-        capacity = config.queue_size or (0 if self._learner_runs_alongside else config.batch_size)
-        return [replay.make_queue(signature, capacity)]
+        queue = replay.make_queue(signature, self._queue_capacity)
+        if not config.replay.fraction:
+            return [queue]
+        return [queue, replay.make_replay(signature, config.replay, config.batch_size)]
+
+    @property
+    def _queue_capacity(self) -> int:
+        """Unrolls that the queue has room for, besides one item (`make_queue`)."""
+        config = self._config
+        if config.queue_size:
+            return config.queue_size
+        if not self._learner_runs_alongside:
+            return config.batch_size
+        # Items that are single unrolls come one by one, a batch of environments' at a time.
+        return config.replay.most_fresh(config.batch_size) if config.replay.fraction else 0
 
     def make_dataset_iterator(
         self,
         replay_client: reverb.Client,
         *,
         should_stop: Callable[[], bool] = lambda: False,
-    ) -> Iterator[types.Unroll]:
-        """Makes the iterator over batches of unrolls, [T+1, B, ...]."""
-        return replay.UnrollDataset(replay_client, self._config.batch_size, should_stop=should_stop)
+    ) -> replay.UnrollDataset:
+        """Makes the iterator over batches: of unrolls [T+1, B, ...]; with replay, `types.Batch`."""
+        config = self._config
+        if not config.replay.fraction:
+            return replay.UnrollDataset(replay_client, config.batch_size, should_stop=should_stop)
+        return replay.MixedDataset(
+            replay_client, config.batch_size, config.replay, should_stop=should_stop
+        )
 
     def make_adder(
         self,
@@ -95,6 +115,10 @@ class IMPALABuilder:
             variable_source: the learner.
             greedy: take the likeliest action instead of sampling.
         """
+        if adder and self._config.actor_lag:
+            # Where the learner's own network is given, it must not be held behind with the actor's.
+            policy_network = copy.deepcopy(policy_network)
+            variable_source = self.variables_of_actors(variable_source)
         return acting.IMPALAActor(
             policy_network,
             adder=adder,
@@ -102,6 +126,12 @@ class IMPALABuilder:
             seed=_seed(random_key),
             greedy=greedy,
         )
+
+    def variables_of_actors(
+        self, learner: acme.VariableSource | None
+    ) -> acme.VariableSource | None:
+        """Returns what actors take their weights from, which may be held behind the learner's."""
+        return acting.HeldBehind(learner) if learner and self._config.actor_lag else learner
 
     def make_batch_actor(
         self,
@@ -121,7 +151,7 @@ class IMPALABuilder:
             policy_network: the network to act with.
             batch: the environments.
             replay_client: of the server that holds the queue.
-            variable_source: the learner.
+            variable_source: what `variables_of_actors` gives.
             environment_name: named in errors.
             should_stop: asked while waiting for room in the queue.
         """
@@ -152,12 +182,15 @@ class IMPALABuilder:
             random_key: not used: learning draws no random numbers.
             networks: the network to train.
             dataset: what `make_dataset_iterator` made.
-            replay_client: not used: a queue has no priorities to write back.
+            replay_client: where priorities are written back, if the replay has any.
             counter: told of learner steps and environment frames.
             logger: told of the metrics at every step; None: Acme's default.
             metrics_every_seconds: how old the metrics may be that cost time.
         """
-        del random_key, replay_client
+        del random_key
+        prioritized = self._config.replay.fraction and self._config.replay.is_prioritized
+        if prioritized and not replay_client:
+            raise ValueError("A prioritized replay needs the replay_client: priorities go back.")
         return learning.IMPALALearner(
             networks,
             dataset,
@@ -165,6 +198,9 @@ class IMPALABuilder:
             counter=counter,
             logger=logger,
             metrics_every_seconds=metrics_every_seconds,
+            update_priorities=(
+                replay.PriorityWriter(replay_client).update if prioritized else None
+            ),
         )
 
 

@@ -1,9 +1,10 @@
 """The learner: V-trace actor-critic on batches of unrolls."""
 
+import collections
 import math
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import acme
@@ -15,7 +16,10 @@ from acme.utils import counting, loggers
 
 from acme_impala import losses, networks, optimizers, types
 from acme_impala.config import IMPALAConfig, LinearSchedule, Scheduled
-from acme_impala.types import VARIABLE_NAMES
+from acme_impala.types import ACTOR_VARIABLE_NAMES, VARIABLE_NAMES
+
+# So many learner steps back it is known when they were: more than any replay table holds.
+_REMEMBERED_STEPS = 100_000
 
 
 class NonFiniteBatchesError(RuntimeError):
@@ -35,11 +39,16 @@ class Counts(tf.Module):
 
     def __init__(self):
         super().__init__(name="counts")
-        self.steps = tf.Variable(0, dtype=tf.int64, trainable=False)  # Updates of the weights.
-        self.frames = tf.Variable(0, dtype=tf.int64, trainable=False)  # Environment frames learned.
-        self.unrolls = tf.Variable(0, dtype=tf.int64, trainable=False)  # Unrolls learned.
-        self.dropped_lag = tf.Variable(0, dtype=tf.int64, trainable=False)
-        self.dropped_nonfinite = tf.Variable(0, dtype=tf.int64, trainable=False)
+
+        def count():
+            return tf.Variable(0, dtype=tf.int64, trainable=False)
+
+        self.steps = count()  # Updates of the weights.
+        # Environment frames, and unrolls: learned fresh, learned again, dropped.
+        self.frames, self.unrolls = count(), count()
+        self.replayed_frames, self.replayed_unrolls = count(), count()
+        self.dropped_lag_frames, self.dropped_lag = count(), count()
+        self.dropped_nonfinite_frames, self.dropped_nonfinite = count(), count()
 
 
 class IMPALALearner(acme.Learner, savers.TFSaveable):
@@ -54,12 +63,13 @@ class IMPALALearner(acme.Learner, savers.TFSaveable):
     def __init__(
         self,
         network: networks.Network,
-        dataset: Iterator[types.Unroll],
+        dataset: Iterator[types.Unroll | types.Batch],
         config: IMPALAConfig,
         *,
         counter: counting.Counter | None = None,
         logger: loggers.Logger | None = None,
         metrics_every_seconds: float = 0.0,
+        update_priorities: Callable[[np.ndarray, np.ndarray], None] | None = None,
     ):
         """Makes a learner.
 
@@ -67,12 +77,15 @@ class IMPALALearner(acme.Learner, savers.TFSaveable):
             network: anything that `networks.as_impala_network` takes. Where it has no variables
                 yet they are made by a call on zeros, for which the dataset must have an
                 `element_spec` (UnrollDataset has).
-            dataset: gives batches of unrolls, time-major: [T+1, B, ...].
+            dataset: gives batches of unrolls, time-major: [T+1, B, ...]; or Batches, which say
+                what of them is replayed.
             config: the hyperparameters.
             counter: told of steps, environment frames and seconds.
             logger: told of the metrics at every step; None: Acme's default, without files.
             metrics_every_seconds: metrics that cost time are computed no oftener than this; between
                 that the logger is told the last ones again, with the counts of the step.
+            update_priorities: told of the keys [n] of replayed unrolls and their priorities [n],
+                `config.replay.priority`; it must not take long.
         """
         self._network = networks.as_impala_network(network)
         self._dataset = dataset
@@ -91,8 +104,17 @@ class IMPALALearner(acme.Learner, savers.TFSaveable):
         self._last_metrics_time = -math.inf
         self._nonfinite_in_a_row = 0
         self._last_step_time: float | None = None
+        self._update_priorities = update_priorities
+        self._no_unroll_is_replayed = tf.zeros([config.batch_size], tf.bool)
+        # When the newest learner steps were published; the last is of `_published`.
+        self._publication_times: collections.deque[float] = collections.deque(
+            maxlen=_REMEMBERED_STEPS
+        )
         # Not yet: Acme's checkpointer restores `state` after construction and tells nobody.
         self._published: Mapping[str, list[np.ndarray]] | None = None
+        self._lagging: collections.deque[Mapping[str, list[np.ndarray]]] = collections.deque(
+            maxlen=config.actor_lag + 1
+        )
         self._first_publication = threading.Lock()
 
     @property
@@ -102,8 +124,19 @@ class IMPALALearner(acme.Learner, savers.TFSaveable):
 
     @property
     def frames(self) -> int:
-        """Environment frames learned from."""
+        """Environment frames learned from, each counted once: without replay."""
         return int(self._counts.frames)
+
+    @property
+    def frame_counts(self) -> dict[str, int]:
+        """Environment frames: learned 'fresh', 'replayed', 'dropped_lag', 'dropped_nonfinite'."""
+        counts = self._counts
+        return {
+            "fresh": int(counts.frames),
+            "replayed": int(counts.replayed_frames),
+            "dropped_lag": int(counts.dropped_lag_frames),
+            "dropped_nonfinite": int(counts.dropped_nonfinite_frames),
+        }
 
     @property
     def state(self) -> Mapping[str, tf.Module]:
@@ -136,20 +169,20 @@ class IMPALALearner(acme.Learner, savers.TFSaveable):
         self._publish()
 
     def get_variables(self, names: Sequence[str]) -> list[list[np.ndarray]]:
-        """Returns the newest weights and their version; both are of the same learner step.
+        """Returns weights and their version; both are of the same learner step.
 
         Args:
             names: of VARIABLE_NAMES: 'policy' for the network's variables, 'policy_version' for
-                the learner step they are of.
+                the learner step they are of; and of ACTOR_VARIABLE_NAMES: the same as actors get
+                them, `config.actor_lag` learner steps behind.
 
         Raises:
             ValueError: a name is not known.
         """
-        unknown = set(names) - set(VARIABLE_NAMES)
+        known = (*VARIABLE_NAMES, *ACTOR_VARIABLE_NAMES)
+        unknown = set(names) - set(known)
         if unknown:
-            raise ValueError(
-                f"Unknown variables {sorted(unknown)}; there are {', '.join(VARIABLE_NAMES)}."
-            )
+            raise ValueError(f"Unknown variables {sorted(unknown)}; there are {', '.join(known)}.")
         published = self._publish_first()  # One read: a step may replace it meanwhile.
         return [published[name] for name in names]
 
@@ -161,12 +194,18 @@ class IMPALALearner(acme.Learner, savers.TFSaveable):
             StopIteration: the dataset has ended.
         """
         batch = next(self._dataset)
+        if not isinstance(batch, types.Batch):
+            batch = types.Batch(batch, self._no_unroll_is_replayed, None, None)
         self._publish_first()  # From here on the variables may be of no step.
         now = time.time()
         with_metrics = now - self._last_metrics_time >= self._metrics_every_seconds
-        metrics = self._step(batch, with_metrics)
+        metrics, priorities = self._step(batch.unroll, batch.replayed, with_metrics)
+        if self._update_priorities and np.any(batch.replayed):
+            replayed = np.asarray(batch.replayed)
+            self._update_priorities(batch.keys[replayed], priorities.numpy()[replayed])
         if with_metrics:
             self._last_metrics_time = now
+            self._metrics.update(self._describe_replay(batch, now))
         self._metrics.update(metrics)
         applied = bool(metrics["finite"])
         self._nonfinite_in_a_row = 0 if applied else self._nonfinite_in_a_row + 1
@@ -178,6 +217,7 @@ class IMPALALearner(acme.Learner, savers.TFSaveable):
         counts = self._counter.increment(
             steps=int(metrics["learned_steps"]),
             frames=int(metrics["learned_frames"]),
+            replayed_frames=int(metrics["replayed_frames"]),
             walltime=seconds,
         )
         self._logger.write({**counts, **self._metrics})
@@ -196,18 +236,46 @@ class IMPALALearner(acme.Learner, savers.TFSaveable):
         return self._published
 
     def _publish(self):
-        self._published = {
+        newest = {
             "policy": [variable.numpy() for variable in self._variables],
             "policy_version": [self._counts.steps.numpy()],
         }
+        if not self._published or newest["policy_version"] != self._published["policy_version"]:
+            self._lagging.append(newest)
+            self._publication_times.append(time.time())
+        behind = self._lagging[0]
+        self._published = {**newest, **{f"actor_{name}": x for name, x in behind.items()}}
+
+    def _describe_replay(self, batch: types.Batch, now: float) -> dict[str, float]:
+        """Computes how old what was replayed is, and how often it was."""
+        replayed = np.asarray(batch.replayed)
+        if not replayed.any():
+            return {}
+        ages = self.steps - np.asarray(batch.unroll.policy_version)[replayed]
+        # Those from before this start may be older than what is known.
+        places = len(self._publication_times) - 1 - ages
+        seconds = [now - self._publication_times[i] for i in places if i >= 0]
+        times_sampled = batch.times_sampled[replayed]
+        return {
+            "replayed_age_steps_mean": float(ages.mean()),
+            "replayed_age_steps_max": int(ages.max()),
+            "replayed_age_seconds_mean": float(np.mean(seconds)) if seconds else math.nan,
+            "replayed_age_seconds_max": max(seconds, default=math.nan),
+            "times_sampled_mean": float(times_sampled.mean()),
+            "times_sampled_max": int(times_sampled.max()),
+        }
 
     @tf.function
-    def _step(self, unroll: types.Unroll, with_metrics: bool) -> dict[str, tf.Tensor]:
+    def _step(
+        self, unroll: types.Unroll, replayed: tf.Tensor, with_metrics: bool
+    ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        """Learns from a batch, of which some is replayed ([B] bool); gives metrics, priorities."""
         config, counts = self._config, self._counts
+        fresh = tf.logical_not(replayed)
         lag = counts.steps - unroll.policy_version  # [B], in learner steps
         accepted = tf.ones_like(lag, tf.bool)
         if config.max_policy_lag is not None:
-            accepted = lag <= config.max_policy_lag
+            accepted = replayed | (lag <= config.max_policy_lag)
         learning_rate = _scheduled(config.learning_rate, counts.frames)
         entropy_cost = _scheduled(config.entropy_cost, counts.frames)
 
@@ -231,8 +299,6 @@ class IMPALALearner(acme.Learner, savers.TFSaveable):
             gradients, _ = tf.clip_by_global_norm(
                 gradients, config.max_gradient_norm, use_norm=gradient_norm
             )
-        num_accepted = tf.math.count_nonzero(accepted)
-        num_refused = tf.size(accepted, tf.int64) - num_accepted
         # Rows that count there may be none even in unrolls that are accepted.
         learns = finite & (loss.metrics["agent_steps"] > 0)
         tf.cond(
@@ -242,35 +308,59 @@ class IMPALALearner(acme.Learner, savers.TFSaveable):
         )
 
         learned = tf.cast(finite, tf.int64)  # 1 or 0
-        learned_frames = learned * loss.metrics["agent_steps"] * config.frames_per_step
+        # Environment frames of every unroll: its rows that count.
+        frames = config.frames_per_step * tf.math.count_nonzero(
+            tf.logical_not(unroll.start_of_episode[1:]), axis=0
+        )
+
+        def count(which: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            """Returns frames and number of some unrolls, [B] bool."""
+            return (
+                tf.reduce_sum(tf.where(which, frames, tf.zeros_like(frames))),
+                tf.math.count_nonzero(which),
+            )
+
+        fresh_frames, num_fresh = count(fresh & accepted)
+        replayed_frames, num_replayed = count(replayed)
+        refused_frames, num_refused = count(fresh & ~accepted)
         # A batch that changes no weight is no step. Else, with a small max_policy_lag, refusing
         # unrolls would make those behind them older, and none might ever be accepted.
         counts.steps.assign_add(tf.cast(learns, tf.int64))
-        counts.frames.assign_add(learned_frames)
-        counts.unrolls.assign_add(learned * num_accepted)
+        counts.frames.assign_add(learned * fresh_frames)
+        counts.unrolls.assign_add(learned * num_fresh)
+        counts.replayed_frames.assign_add(learned * replayed_frames)
+        counts.replayed_unrolls.assign_add(learned * num_replayed)
+        counts.dropped_lag_frames.assign_add(refused_frames)
         counts.dropped_lag.assign_add(num_refused)
-        counts.dropped_nonfinite.assign_add((1 - learned) * num_accepted)
+        counts.dropped_nonfinite_frames.assign_add((1 - learned) * fresh_frames)
+        counts.dropped_nonfinite.assign_add((1 - learned) * num_fresh)
         metrics = {
             "total_loss": loss.total,
             "gradient_norm": gradient_norm,
             "finite": finite,
             "agent_steps": loss.metrics["agent_steps"],
             "learned_steps": tf.cast(learns, tf.int64),
-            "learned_frames": learned_frames,
+            "learned_frames": learned * fresh_frames,
+            "replayed_frames": learned * replayed_frames,
             "frames": counts.frames.read_value(),
             "unrolls": counts.unrolls.read_value(),
+            "unrolls_replayed": counts.replayed_unrolls.read_value(),
             "unrolls_dropped_lag": counts.dropped_lag.read_value(),
             "unrolls_dropped_nonfinite": counts.dropped_nonfinite.read_value(),
         }
         if with_metrics:  # What nobody asks for, TensorFlow does not compute.
+            fresh_lag = tf.boolean_mask(lag, fresh)
             metrics |= {
                 **loss.metrics,
                 "learning_rate": learning_rate,
                 "entropy_cost": entropy_cost,
-                "policy_lag_mean": tf.reduce_mean(tf.cast(lag, tf.float32)),
-                "policy_lag_max": tf.reduce_max(lag),
+                "policy_lag_mean": tf.math.divide_no_nan(
+                    tf.cast(tf.reduce_sum(fresh_lag), tf.float32),
+                    tf.cast(tf.size(fresh_lag), tf.float32),
+                ),
+                "policy_lag_max": tf.reduce_max(tf.where(fresh, lag, tf.zeros_like(lag))),
             }
-        return metrics
+        return metrics, loss.errors[config.replay.priority]
 
 
 def _create_variables(network: Any, unroll_spec: types.Unroll):

@@ -91,6 +91,11 @@ class ReplayConfig:
             self._check_together()
 
     @property
+    def is_prioritized(self) -> bool:
+        """Whether priorities matter."""
+        return "prioritized" in (self.sampler, self.remover)
+
+    @property
     def samples_of_each(self) -> float:
         """How often an unroll is replayed on average: f / (1 - f)."""
         return self.fraction / (1 - self.fraction)
@@ -102,11 +107,12 @@ class ReplayConfig:
             batch: its number, from 0.
             batch_size: B.
         """
-        # The margin: 0.1 * 30 is a little more than 3.
-        until, before = (
-            math.floor(n * self.fraction * batch_size + 1e-6) for n in (batch + 1, batch)
-        )
-        return until - before
+        return self.replayed_until(batch + 1, batch_size) - self.replayed_until(batch, batch_size)
+
+    def replayed_until(self, batch: int, batch_size: int) -> int:
+        """Returns how many unrolls of all batches before this one are replayed."""
+        # The margin: as floating-point numbers go, 10 * 0.29 * 100 is less than 290.
+        return math.floor(batch * self.fraction * batch_size + 1e-6)
 
     def most_fresh(self, batch_size: int) -> int:
         """Returns how many unrolls of a batch are fresh at the most."""

@@ -11,6 +11,8 @@ Nest = Any
 
 # What a learner's `get_variables` knows: the network's variables, and the learner step they are of.
 VARIABLE_NAMES = ("policy", "policy_version")
+# The same as actors are given them, which may be held behind (`IMPALAConfig.actor_lag`).
+ACTOR_VARIABLE_NAMES = ("actor_policy", "actor_policy_version")
 
 
 class Unroll(NamedTuple):
@@ -45,6 +47,18 @@ class Unroll(NamedTuple):
     start_of_episode: Nest  # [T+1, B] bool: x_t is the first observation of an episode
     initial_state: Nest  # [B, ...]: the recurrent state BEFORE row 0; () without recurrence
     policy_version: Nest  # [B] int64: the learner step whose weights acted in this unroll
+
+
+class Batch(NamedTuple):
+    """Unrolls to learn from, and which of them have been learned from before.
+
+    The first are fresh, the others replayed.
+    """
+
+    unroll: Unroll  # [T+1, B, ...]
+    replayed: Nest  # [B] bool
+    keys: Nest  # [B] uint64: a replayed unroll's in the replay table
+    times_sampled: Nest  # [B] int64: how often one was replayed, this time included
 
 
 def map_unroll(

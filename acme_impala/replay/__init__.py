@@ -2,15 +2,21 @@
 
 from acme_impala.replay.adder import ActingExtras, UnrollAdder
 from acme_impala.replay.dataset import UnrollDataset
-from acme_impala.replay.tables import QUEUE, make_queue, unroll_signature
+from acme_impala.replay.mixing import MixedDataset
+from acme_impala.replay.priorities import PriorityWriter
+from acme_impala.replay.tables import QUEUE, REPLAY, make_queue, make_replay, unroll_signature
 from acme_impala.replay.writer import UnrollWriter
 
 __all__ = [
     "QUEUE",
+    "REPLAY",
     "ActingExtras",
+    "MixedDataset",
+    "PriorityWriter",
     "UnrollAdder",
     "UnrollDataset",
     "UnrollWriter",
     "make_queue",
+    "make_replay",
     "unroll_signature",
 ]

@@ -1,7 +1,8 @@
 """Batches of unrolls from a Reverb queue."""
 
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from typing import Any
 
@@ -12,13 +13,9 @@ import tree
 
 from acme_impala import frames, types
 from acme_impala.replay import tables
+from acme_impala.replay.reader import ItemReader
 
-# Items that the sampler asks for at once. When it has waited for long enough, Reverb drops what it
-# had so far of a request for several.
-_MAX_IN_FLIGHT = 1
-# How long the sampler waits for an item before it looks whether it should stop.
-_SAMPLER_MILLISECONDS = 1000
-# How long `__next__` waits before it does.
+# How long a wait lasts before `should_stop` is asked again.
 _POLL_SECONDS = 0.2
 # TensorFlow takes over memory that begins at a multiple of this, and copies other.
 _ALIGNMENT = 64
@@ -27,14 +24,12 @@ _ALIGNMENT = 64
 class UnrollDataset(Iterator[types.Unroll]):
     """An endless iterator over batches of unrolls, time-major: [T+1, B, ...].
 
-    One sampler, so that batches are of consecutive items; several that batch separately each hold
-    a part of a batch, and a small queue then never fills any of them. The next batch is gathered
-    while the current one is learned from (section 3), and no more than that: what waits here grows
-    stale.
+    The next batch is gathered in a thread while the current one is learned from (section 3), and no
+    more than that: what waits here grows stale.
 
-    A sampler that waits inside C++ can neither be cancelled nor let a signal be handled. So it
-    waits in a thread, for a short time only, again and again until the iteration ends. What it has
-    gathered towards a batch meanwhile is kept.
+    Attributes:
+        element_spec: of the batches' unrolls.
+        steps_dropped: agent steps of unrolls that were taken from the queue and are in no batch.
     """
 
     def __init__(
@@ -54,42 +49,23 @@ class UnrollDataset(Iterator[types.Unroll]):
         Raises:
             ValueError: whole items do not fill a batch.
         """
+        self._client = client
         self._should_stop = should_stop
-        signature = tables.wait_for_signature(client, should_stop)
-        self._num_rows, unrolls_per_item = signature.reward.shape
+        queue = tables.wait_for_tables(client, should_stop)[tables.QUEUE]
+        self._num_rows, unrolls_per_item = queue.signature.reward.shape
         if batch_size % unrolls_per_item:
             raise ValueError(
                 f"Items of {unrolls_per_item} unrolls do not fill batches of {batch_size}: "
                 "batch_size must be a multiple of it."
             )
         self._items_per_batch = batch_size // unrolls_per_item
-        self.element_spec = _batch_spec(signature, batch_size)
-        self._stopped = tf.Variable(False, trainable=False)
-
-        def sample(_):
-            # Ends when no item has come for a while; flat_map then starts the next.
-            return reverb.TrajectoryDataset(
-                client.server_address,
-                tables.QUEUE,
-                dtypes=tf.nest.map_structure(lambda spec: spec.dtype, signature),
-                shapes=tf.nest.map_structure(lambda spec: spec.shape, signature),
-                max_in_flight_samples_per_worker=_MAX_IN_FLIGHT,
-                num_workers_per_iterator=1,  # More would mix up the order.
-                rate_limiter_timeout_ms=_SAMPLER_MILLISECONDS,
-            )
-
-        # By default tf.data gathers items ahead of what it was asked for.
-        options = tf.data.Options()
-        options.experimental_optimization.apply_default_optimizations = False
-        with tf.device("/CPU:0"):
-            self._items = iter(
-                tf.data.experimental.Counter()
-                .take_while(lambda _: not self._stopped.read_value())
-                .flat_map(sample)
-                .map(lambda sample: sample.data)
-                .with_options(options)
-            )
+        self.element_spec = batch_spec(queue.signature, batch_size)
+        self._queue = ItemReader(client, tables.QUEUE, queue.signature)
+        self._sampled_before = queue.rate_limiter_info.sample_stats.completed
+        self._batch_size = batch_size
+        self._steps_taken = self._steps_given = self.steps_dropped = 0
         self._next_batch: futures.Future | None = None
+        self._ended = False
 
     def __next__(self) -> types.Unroll:
         """Waits for a batch.
@@ -97,67 +73,107 @@ class UnrollDataset(Iterator[types.Unroll]):
         An exception in the wait, such as KeyboardInterrupt, ends the iteration for good.
 
         Raises:
-            StopIteration: `should_stop` said yes.
+            StopIteration: `should_stop` said yes, or `close` was called.
         """
-        if self._stopped:
+        if self._ended:
             raise StopIteration
         if self._next_batch is None:
-            self._next_batch = self._gather_in_background()
+            self._next_batch = in_background(self._gather)
         try:
             while True:
                 try:
-                    batch = self._next_batch.result(timeout=_POLL_SECONDS)
+                    batch, num_steps = self._next_batch.result(timeout=_POLL_SECONDS)
                     break
                 except futures.TimeoutError:
                     if self._should_stop():
                         raise StopIteration from None
-        except BaseException:
-            self._stopped.assign(True)
+        except StopIteration:
+            self._ended = True  # What is left may still be counted, by `drain`.
             raise
-        self._next_batch = self._gather_in_background()
+        except BaseException:
+            self.close()
+            raise
+        self._steps_given += num_steps
+        self._next_batch = in_background(self._gather)
         return batch
 
-    def _gather_in_background(self) -> futures.Future:
-        batch = futures.Future()
+    def drain(self, actors_have_ended: Callable[[], bool], seconds: float) -> int | None:
+        """Ends the iteration and takes what is left in the queue, so that actors need not wait.
 
-        def gather():
-            try:
-                batch.set_result(self._gather())
-            except Exception as error:
-                batch.set_exception(error)
+        Args:
+            actors_have_ended: whether nothing more will be written.
+            seconds: after which it gives up.
 
-        # Python waits for no daemon when it exits. This one may never end: a sampler whose server
-        # has gone looks for it again and again, for longer than its timeout.
-        threading.Thread(target=gather, daemon=True).start()
-        return batch
+        Returns:
+            Agent steps of the unrolls that were written and never given; None: it gave up.
+        """
+        self._ended = True
+        deadline = time.monotonic() + seconds
+        is_complete = False
+        while not is_complete and time.monotonic() < deadline and not self._queue.is_stopped:
+            if self._next_batch is None or self._next_batch.done():
+                self._next_batch = in_background(self._gather)
+            time.sleep(0.01)
+            is_complete = actors_have_ended() and self._has_taken_all()
+        self.close()
+        left = self._steps_taken - self._steps_given - self.steps_dropped
+        return left if is_complete else None
 
-    def _gather(self) -> types.Unroll:
-        items = [
-            tree.map_structure(lambda x: x.numpy(), next(self._items))
-            for _ in range(self._items_per_batch)
-        ]
-        starts = _put_together([item.start_of_episode for item in items], axis=1)
+    def num_taken(self, batch: int) -> int:
+        """Returns how many unrolls have left the queue when a batch is complete.
 
-        def stack(spec, *columns):
-            if len(columns[0]) == self._num_rows:
-                return _put_together(columns, axis=1)
-            batch = _aligned(spec)
-            first = 0
-            for column in columns:  # Each straight into its place.
-                part = slice(first, first + column.shape[1])
-                frames.restack(column, starts[:, part], batch[:, part])
-                first = part.stop
-            return batch
+        Args:
+            batch: its number, from 0.
+        """
+        return (batch + 1) * self._batch_size
 
-        def put_together(_, *parts):
-            return _put_together(parts, axis=0)
+    def close(self):
+        """Ends the iteration, and the thread that waits for the next batch."""
+        self._ended = True
+        self._queue.stop()
 
-        batch = types.map_unroll(stack, put_together, self.element_spec, *items)
-        with tf.device("/CPU:0"):
-            return tree.map_structure(tf.convert_to_tensor, batch)
+    def _has_taken_all(self) -> bool:
+        queue = self._client.server_info(timeout=1)[tables.QUEUE]
+        sampled = queue.rate_limiter_info.sample_stats.completed - self._sampled_before
+        return queue.current_size == 0 and sampled == self._queue.taken
+
+    def _gather(self) -> tuple[types.Unroll, int]:
+        """Gathers a batch; returns it with the number of agent steps that left the queue for it."""
+        items = [self._take() for _ in range(self._items_per_batch)]
+        return put_together(items, self.element_spec), sum(map(count_steps, items))
+
+    def _take(self) -> types.Unroll:
+        """Waits for the queue's next item."""
+        _, item = self._queue.take()
+        self._steps_taken += count_steps(item)
+        return item
 
 
-def _batch_spec(signature: types.Unroll, batch_size: int) -> types.Unroll:
+def in_background(function: Callable[[], Any]) -> futures.Future:
+    """Calls a function in a thread that Python does not wait for when it exits.
+
+    It may never end: a sampler whose server has gone looks for it again and again, for longer than
+    its timeout.
+    """
+    result = futures.Future()
+
+    def call():
+        try:
+            result.set_result(function())
+        except Exception as error:
+            result.set_exception(error)
+
+    threading.Thread(target=call, daemon=True).start()
+    return result
+
+
+def count_steps(item: types.Unroll) -> int:
+    """Returns how many agent steps are learned from an item: its rows that count (types.Unroll)."""
+    return int(np.count_nonzero(np.logical_not(item.start_of_episode[1:])))
+
+
+def batch_spec(signature: types.Unroll, batch_size: int) -> types.Unroll:
+    """The shapes and dtypes of batches of items that have this signature."""
     num_rows = signature.reward.shape[0]
 
     def row_spec(spec):
@@ -171,7 +187,36 @@ def _batch_spec(signature: types.Unroll, batch_size: int) -> types.Unroll:
     return types.map_unroll(row_spec, header_spec, signature)
 
 
-def _put_together(parts: Any, axis: int) -> np.ndarray:
+def put_together(items: Sequence[types.Unroll], element_spec: types.Unroll) -> types.Unroll:
+    """Makes a batch of items, side by side, with their frames stacked again.
+
+    Args:
+        items: of numpy arrays, in all as many unrolls as a batch has.
+        element_spec: the batch's.
+    """
+    num_rows = element_spec.reward.shape[0]
+    starts = _concatenate([item.start_of_episode for item in items], axis=1)
+
+    def stack(spec, *columns):
+        if len(columns[0]) == num_rows:
+            return _concatenate(columns, axis=1)
+        batch = _aligned(spec)
+        first = 0
+        for column in columns:  # Each straight into its place.
+            part = slice(first, first + column.shape[1])
+            frames.restack(column, starts[:, part], batch[:, part])
+            first = part.stop
+        return batch
+
+    def concatenate(_, *parts):
+        return _concatenate(parts, axis=0)
+
+    batch = types.map_unroll(stack, concatenate, element_spec, *items)
+    with tf.device("/CPU:0"):
+        return tree.map_structure(tf.convert_to_tensor, batch)
+
+
+def _concatenate(parts: Any, axis: int) -> np.ndarray:
     return parts[0] if len(parts) == 1 else np.concatenate(parts, axis)
 
 

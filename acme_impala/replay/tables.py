@@ -1,15 +1,19 @@
 """Reverb tables whose items are blocks of whole unrolls."""
 
 from collections.abc import Callable
+from typing import Any
 
 import reverb
 import tensorflow as tf
 import tree
 from acme import specs
+from reverb import reverb_types
 
 from acme_impala import frames, types
+from acme_impala.replay_config import ReplayConfig
 
 QUEUE = "queue"
+REPLAY = "replay"
 
 
 def unroll_signature(
@@ -78,17 +82,53 @@ def make_queue(signature: types.Unroll, capacity: int) -> reverb.Table:
     )
 
 
-def wait_for_signature(
+def make_replay(signature: types.Unroll, config: ReplayConfig, batch_size: int) -> reverb.Table:
+    """A table of unrolls that are learned from again.
+
+    Args:
+        signature: of items of one unroll each, so that unrolls are drawn one by one.
+        config: sampler, remover and limits.
+        batch_size: B of the learner.
+    """
+    limiter = reverb.rate_limiters.MinSize(1)
+    if config.samples_per_insert is not None:
+        limiter = reverb.rate_limiters.SampleToInsertRatio(
+            config.samples_per_insert,
+            config.fill(batch_size),
+            config.error_buffer or config.least_error_buffer(batch_size),
+        )
+    return reverb.Table(
+        REPLAY,
+        sampler=_selector(config.sampler, config),
+        remover=_selector(config.remover, config),
+        max_size=config.capacity,
+        rate_limiter=limiter,
+        max_times_sampled=config.max_times_sampled or 0,
+        signature=signature,
+    )
+
+
+def _selector(name: str, config: ReplayConfig) -> Any:
+    if name == "prioritized":
+        return reverb.selectors.Prioritized(config.priority_exponent)
+    return {
+        "uniform": reverb.selectors.Uniform,
+        "fifo": reverb.selectors.Fifo,
+        "lifo": reverb.selectors.Lifo,
+    }[name]()
+
+
+def wait_for_tables(
     client: reverb.Client, should_stop: Callable[[], bool] = lambda: False
-) -> types.Unroll:
-    """Asks a server for the queue's signature, for as long as it takes the server to come up.
+) -> dict[str, reverb_types.TableInfo]:
+    """Asks a server for its tables, for as long as it takes the server to come up.
 
     Raises:
         ConnectionError: `should_stop` said yes first.
     """
     while True:
         try:
-            return client.server_info(timeout=1)[QUEUE].signature
+            return client.server_info(timeout=1)
         except reverb.errors.DeadlineExceededError:
             if should_stop():
                 raise ConnectionError(f"No Reverb server at {client.server_address}.") from None

@@ -1,5 +1,6 @@
 """Packs what environments side by side do into unrolls, and writes these into the queue."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +27,7 @@ class UnrollWriter:
 
     Attributes:
         unrolls_written: by all environments together.
+        steps_acted: agent steps in rows that are closed, written or not.
     """
 
     def __init__(
@@ -48,7 +50,10 @@ class UnrollWriter:
         Raises:
             ValueError: N unrolls do not fill items of K.
         """
-        signature = tables.wait_for_signature(client, should_stop)
+        found = tables.wait_for_tables(client, should_stop)
+        signature = found[tables.QUEUE].signature
+        # The replay table first: what can be taken from the queue is there to be replayed.
+        self._tables = [name for name in (tables.REPLAY, tables.QUEUE) if name in found]
         num_rows, self._unrolls_per_item = signature.reward.shape
         if num_environments % self._unrolls_per_item:
             raise ValueError(
@@ -67,13 +72,15 @@ class UnrollWriter:
         ]
         self._episodes = np.zeros(num_environments, np.int64)
         self._steps = np.zeros(num_environments, np.int64)  # Of the episode.
-        self.unrolls_written = 0
+        self._steps_of_row = np.zeros(num_rows, np.int64)  # Agent steps that its actions took.
+        self.unrolls_written = self.steps_acted = 0
         self.reset()
 
     def reset(self):
         """Forgets the rows that are not written yet."""
         self._row = 0  # The row that is open, or is opened next.
         self.row_is_open = False
+        self._nowhere = np.zeros(self._num_environments, bool)
         self._header_is_due = True
         # What this unroll and the next hold once: state and version, from their first actions.
         self._header: tuple[types.Nest, int] | None = None
@@ -88,6 +95,14 @@ class UnrollWriter:
         That is the action of row 0, which is row T of the unroll before.
         """
         return self._header_is_due
+
+    @property
+    def steps_in_hand(self) -> int:
+        """Agent steps in rows that are closed, but that no unroll was written of to learn from.
+
+        Row T of an unroll is learned from as row 0 of the next.
+        """
+        return int(self._steps_of_row[: self._row].sum())
 
     def open_row(self, observation: types.Nest, first: np.ndarray):
         """Begins a row.
@@ -138,6 +153,7 @@ class UnrollWriter:
         Args:
             which: [N] bool, or an index.
         """
+        self._nowhere[which] = True
         self._unroll.action[self._row][which] = 0
         self._unroll.behaviour_logits[self._row][which] = 0.0
 
@@ -159,6 +175,9 @@ class UnrollWriter:
                 self._refuse_numbers(name, values)
             column[self._row] = values
         self.row_is_open = False
+        self._steps_of_row[self._row] = num_steps = np.count_nonzero(~self._nowhere)
+        self._nowhere[:] = False
+        self.steps_acted += num_steps
         if self._row == self._last_row:
             self._write()
             self._keep_last_row()
@@ -167,17 +186,30 @@ class UnrollWriter:
 
     def flush(self):
         """Waits until the queue holds all that was written (or `should_stop` says yes)."""
+        self._wait_for_room(self._should_stop)
+
+    def close(self, seconds: float = 0.0) -> bool:
+        """Ends the connection; a server that is stopped before waits five seconds for it.
+
+        Args:
+            seconds: to wait for room in the queue.
+
+        Returns:
+            Whether the queue has taken all that was written.
+        """
+        deadline = time.monotonic() + seconds
+        is_complete = self._wait_for_room(lambda: time.monotonic() >= deadline)
+        self._writer.close()
+        return is_complete
+
+    def _wait_for_room(self, should_stop: Callable[[], bool]) -> bool:
         while True:
             try:
                 self._writer.flush(0, timeout_ms=_POLL_MILLISECONDS)
-                return
+                return True
             except reverb.errors.DeadlineExceededError:
-                if self._should_stop():
-                    return
-
-    def close(self):
-        """Ends the connection; a server that is stopped before waits five seconds for it."""
-        self._writer.close()
+                if should_stop():
+                    return False
 
     def where(self, environment: int = 0) -> str:
         """Names an environment, its episode and step, for errors."""
@@ -213,15 +245,14 @@ class UnrollWriter:
                 lambda x, part=part: x[:, part], lambda x, part=part: x[part], self._unroll
             )
             self._writer.append(item)  # Copies, so the buffers are free again.
-            self._writer.create_item(
-                table=tables.QUEUE,
-                priority=1.0,
-                trajectory=tree.map_structure(lambda column: column[-1], self._writer.history),
-            )
+            trajectory = tree.map_structure(lambda column: column[-1], self._writer.history)
+            for table in self._tables:  # All refer to the same data.
+                self._writer.create_item(table=table, priority=1.0, trajectory=trajectory)
         self.unrolls_written += self._num_environments
 
     def _keep_last_row(self):
         """Makes row T row 0 of the next unroll."""
+        self._steps_of_row[0] = self._steps_of_row[-1]
         rows = self._unroll._replace(observation=(), initial_state=(), policy_version=())
         for column in tree.flatten(rows):
             column[0] = column[-1]

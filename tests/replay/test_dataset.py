@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from acme_impala import replay
-from acme_impala.replay import dataset as dataset_lib
+from acme_impala.replay import reader
 from acme_impala.types import OAR, Unroll
 
 from .examples import (
@@ -108,7 +108,7 @@ def test_no_unroll_is_lost_when_a_batch_takes_longer_than_the_dataset_polls():
 
 def test_no_unroll_is_lost_that_arrives_when_the_sampler_gives_up(monkeypatch):
     # Two in flight lose three in a hundred here.
-    monkeypatch.setattr(dataset_lib, "_SAMPLER_MILLISECONDS", 30)
+    monkeypatch.setattr(reader, "_SAMPLER_MILLISECONDS", 30)
     rng = np.random.default_rng(0)
     with serving(NUMBERED, capacity=2) as client, NumberedWriter(client) as writer:
         dataset = replay.UnrollDataset(client, batch_size=1, should_stop=lambda: True)

@@ -80,7 +80,9 @@ def test_the_server_gives_the_signature_back():
         environment_spec(), networks.state_spec(network), unroll_length=3
     )
     with serving(signature, capacity=1) as client:
-        assert as_specs(Unroll(*tables.wait_for_signature(client))) == as_specs(signature)
+        assert as_specs(
+            Unroll(*tables.wait_for_tables(client)[replay.QUEUE].signature)
+        ) == as_specs(signature)
 
 
 def test_unrolls_come_out_once_and_in_the_order_they_went_in():
@@ -118,7 +120,7 @@ def test_the_signature_is_waited_for_until_the_server_is_up(tmp_path):
 
     thread = threading.Thread(target=start)
     thread.start()
-    signature = tables.wait_for_signature(reverb.Client(f"localhost:{port}"))
+    signature = tables.wait_for_tables(reverb.Client(f"localhost:{port}"))[replay.QUEUE].signature
     thread.join()
     assert as_specs(Unroll(*signature)) == as_specs(NUMBERED)
     servers[0].stop()
@@ -128,5 +130,5 @@ def test_the_wait_for_a_server_ends_when_it_should_stop():
     address = f"localhost:{portpicker.pick_unused_port()}"
     started = time.monotonic()
     with pytest.raises(ConnectionError, match=address):
-        tables.wait_for_signature(reverb.Client(address), should_stop=lambda: True)
+        tables.wait_for_tables(reverb.Client(address), should_stop=lambda: True)
     assert time.monotonic() - started < 5
