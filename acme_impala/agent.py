@@ -11,7 +11,7 @@ from acme import specs
 from acme.utils import counting, loggers
 
 from acme_impala import builder as builder_lib
-from acme_impala import networks, types
+from acme_impala import networks, replay, types
 from acme_impala.config import IMPALAConfig
 
 
@@ -33,6 +33,7 @@ class IMPALA(acme.Actor, acme.VariableSource):
         environment_name: str = "the environment",
         counter: counting.Counter | None = None,
         logger: loggers.Logger | None = None,
+        replay_checkpointer: reverb.checkpointers.CheckpointerBase | None = None,
     ):
         """Makes the agent and its Reverb server.
 
@@ -45,6 +46,8 @@ class IMPALA(acme.Actor, acme.VariableSource):
             environment_name: named in errors.
             counter: told of learner steps and environment frames.
             logger: told of the learner's metrics.
+            replay_checkpointer: what Reverb saves its tables with, and fills them from at first;
+                None: a temporary directory.
 
         Raises:
             ValueError: network and environment do not fit each other.
@@ -52,14 +55,16 @@ class IMPALA(acme.Actor, acme.VariableSource):
         network = networks.as_impala_network(network)
         networks.check_network(network, environment_spec)
         builder = builder_lib.IMPALABuilder(config, networks.state_spec(network))
-        # Without a directory of ours, the server leaves one of its own in /tmp behind.
-        directory = tempfile.TemporaryDirectory(prefix="acme_impala_reverb_")
+        directory = None
+        if not replay_checkpointer:
+            # Without a directory of ours, the server leaves one of its own in /tmp behind.
+            directory = tempfile.TemporaryDirectory(prefix="acme_impala_reverb_")
+            replay_checkpointer = reverb.checkpointers.DefaultCheckpointer(directory.name)
         server = reverb.Server(
-            builder.make_replay_tables(environment_spec),
-            port=None,
-            checkpointer=reverb.checkpointers.DefaultCheckpointer(directory.name),
+            builder.make_replay_tables(environment_spec), None, replay_checkpointer
         )
-        client = reverb.Client(f"localhost:{server.port}")
+        self.replay_client = client = reverb.Client(f"localhost:{server.port}")
+        client.reset(replay.QUEUE)  # Unrolls that waited when a checkpoint was written are old.
         self._adder = builder.make_adder(client, environment_name=environment_name)
         self._dataset = builder.make_dataset_iterator(client)
         self.learner = builder.make_learner(
@@ -97,6 +102,33 @@ class IMPALA(acme.Actor, acme.VariableSource):
     def get_variables(self, names: Sequence[str]) -> list[list[np.ndarray]]:
         """The learner's weights, for an evaluator."""
         return self.learner.get_variables(names)
+
+    @property
+    def steps_acted(self) -> int:
+        """Agent steps so far."""
+        return self._adder.steps_acted
+
+    @property
+    def steps_in_hand(self) -> int:
+        """Agent steps of the unroll that is not full yet."""
+        return self._adder.steps_in_hand
+
+    @property
+    def steps_dropped(self) -> int:
+        """Agent steps that were only to fill the replay table."""
+        return self._dataset.steps_dropped
+
+    def close(self, seconds: float) -> int | None:
+        """Ends acting and learning.
+
+        Args:
+            seconds: for the queue to take what was written.
+
+        Returns:
+            Agent steps in unrolls that were written and not learned from; None: not known.
+        """
+        closing = replay.in_background(lambda: self._adder.close(seconds))
+        return self._dataset.drain(closing.done, seconds)
 
     def _learn(self):
         """Learns from the batches that are complete."""

@@ -23,9 +23,10 @@ import tensorflow as tf
 from absl import app, flags, logging
 
 from acme_impala import environments, experiments, networks
-from acme_impala.config import Adam, LinearSchedule, RMSProp
+from acme_impala.config import CORRECTIONS, Adam, LinearSchedule, RMSProp
 from acme_impala.environments import AtariOptions, EnvironmentFactory
-from acme_impala.experiments import presets, progress, run_directory
+from acme_impala.experiments import accounts, presets, progress, run_directory
+from acme_impala.replay_config import PRIORITIES, SELECTORS, ReplayConfig
 
 FLAGS = flags.FLAGS
 
@@ -86,6 +87,20 @@ for _name in _SCHEDULES:
     flags.DEFINE_string(
         _name, None, f"{_name} of IMPALAConfig: a number, or two as in 1e-3:0 to anneal it."
     )
+flags.DEFINE_integer("actor_lag", None, "actor_lag of IMPALAConfig.")
+flags.DEFINE_enum("correction", None, CORRECTIONS, "correction of IMPALAConfig.")
+# And of ReplayConfig, with this before their names.
+_REPLAY = "replay_"
+flags.DEFINE_float("replay_fraction", None, "Of each batch, learned again.")
+flags.DEFINE_integer("replay_capacity", None, "Unrolls that the replay table holds.")
+flags.DEFINE_integer("replay_min_size", None, "Unrolls in it before learning starts.")
+flags.DEFINE_enum("replay_sampler", None, SELECTORS, "Which unroll is replayed.")
+flags.DEFINE_enum("replay_remover", None, SELECTORS, "Which one goes when the table is full.")
+flags.DEFINE_float("replay_priority_exponent", None, "Of a prioritized sampler or remover.")
+flags.DEFINE_enum("replay_priority", None, PRIORITIES, "What makes an unroll's priority.")
+flags.DEFINE_integer("replay_max_times_sampled", None, "Unrolls replayed so often go.")
+flags.DEFINE_float("replay_samples_per_insert", None, "Kept by Reverb's rate limiter.")
+flags.DEFINE_float("replay_error_buffer", None, "By how much that may be off in between.")
 flags.DEFINE_string("reward_clipping", None, "abs_one, soft_asymmetric or none.")
 flags.DEFINE_enum("optimizer", None, ["rmsprop", "adam"], "With its usual settings.")
 
@@ -112,7 +127,7 @@ def make_config(preset: presets.Preset) -> acme_impala.ExperimentConfig:
     Raises:
         ValueError: a flag's value is impossible; the message says what would do.
     """
-    agent = dataclasses.replace(preset.agent, **_hyperparameters())
+    agent = dataclasses.replace(preset.agent, replay=_replay(), **_hyperparameters())
     last_action_and_reward = FLAGS.last_action_and_reward
     if last_action_and_reward is None:
         last_action_and_reward = preset.last_action_and_reward
@@ -147,7 +162,8 @@ def make_config(preset: presets.Preset) -> acme_impala.ExperimentConfig:
 
 
 def _hyperparameters() -> dict:
-    names = (*_INTEGERS, *_NUMBERS, *_OPTIONAL_NUMBERS, *_SCHEDULES, "reward_clipping", "optimizer")
+    names = (*_INTEGERS, *_NUMBERS, *_OPTIONAL_NUMBERS, *_SCHEDULES)
+    names += ("reward_clipping", "optimizer", "actor_lag", "correction")
     given = {name: getattr(FLAGS, name) for name in names if getattr(FLAGS, name) is not None}
     for name in (*_OPTIONAL_NUMBERS, *_SCHEDULES):
         if name in given:
@@ -155,6 +171,12 @@ def _hyperparameters() -> dict:
     if "optimizer" in given:
         given["optimizer"] = {"rmsprop": RMSProp, "adam": Adam}[given["optimizer"]]()
     return given
+
+
+def _replay() -> ReplayConfig:
+    names = [field.name for field in dataclasses.fields(ReplayConfig)]
+    given = {name: getattr(FLAGS, _REPLAY + name) for name in names}
+    return ReplayConfig(**{name: value for name, value in given.items() if value is not None})
 
 
 def _parse(name: str, text: str) -> float | LinearSchedule | None:
@@ -212,6 +234,7 @@ def main(_):
             f"The last evaluation, at {float(evaluation['frames']):.0f} environment frames: mean "
             f"return {mean:.2f} over {evaluation['episodes']} episodes."
         )
+    print(f"Accounts:       {accounts.describe(directory)}")
     print(f"Learning curve: {directory.learning_curve}")
     print(f"Logs:           {directory.logs} (tensorboard --logdir {directory.tensorboard})")
     print(f"Checkpoints:    {directory.checkpoints}")

@@ -13,23 +13,30 @@ import launchpad as lp
 import numpy as np
 import reverb
 import tensorflow as tf
+from absl import logging
 from acme.utils import counting
 
-from acme_impala import acting, environments, networks
+from acme_impala import acting, environments, learning, networks
 from acme_impala import builder as builder_lib
 from acme_impala.config import IMPALAConfig
-from acme_impala.experiments import checkpointing, learning_curve, logs, playing
+from acme_impala.experiments import accounts, checkpointing, learning_curve, logs, playing
 from acme_impala.experiments.config import ExperimentConfig
 from acme_impala.experiments.layout import ActorLayout
 from acme_impala.experiments.processes import (
     POLL_SECONDS,
     Remote,
+    SharedEvent,
     run_in_threads,
     until_stopped,
 )
 from acme_impala.experiments.run_directory import RunDirectory
+from acme_impala.experiments.table_log import TableLog
 
 LOG_SECONDS = 1.0
+# Of the ten that Launchpad gives a program to end: for actors to have their unrolls taken, and for
+# the learner to wait for them.
+CLOSE_SECONDS = 3.0
+DRAIN_SECONDS = 4.0
 MAX_EVALUATION_ENVIRONMENTS = 32
 # Every count there is, so that logs have the same columns from their first row on.
 COUNTS = (
@@ -38,6 +45,7 @@ COUNTS = (
     "actor_steps",
     "actor_unrolls",
     "learner_frames",
+    "learner_replayed_frames",
     "learner_steps",
     "learner_walltime",
 )
@@ -74,27 +82,38 @@ class LearnerNode(acme.VariableSource):
         builder: builder_lib.IMPALABuilder,
         checkpoint: str | None,
         environment_spec: acme.specs.EnvironmentSpec,
+        num_actors: int,
+        has_ended: SharedEvent,
         replay: reverb.Client,
         counter: courier.Client,
     ):
         self._config = config
+        self._directory = directory
+        self._num_actors = num_actors
+        self._has_ended = has_ended
         self._stop = lp.stop_event()
         self._counter = LearnerCounter(Remote(counter, self._stop), config.agent)
         self._logger = logs.make_logger(directory, "learner", every=LOG_SECONDS)
+        self._tables = TableLog(replay, logs.make_logger(directory, "replay"))
+        self._dataset = builder.make_dataset_iterator(replay, should_stop=self._stop.is_set)
         self._learner = builder.make_learner(
             config.seed,
             config.network_factory(environment_spec),
-            builder.make_dataset_iterator(replay, should_stop=self._stop.is_set),
+            self._dataset,
             replay,
             self._counter,
             logger=self._logger,
             metrics_every_seconds=LOG_SECONDS,
         )
         self._checkpointer = checkpointing.Checkpointer(
-            directory.checkpoints, self._learner, config.checkpoints_to_keep
+            directory.checkpoints,
+            self._learner,
+            config.checkpoints_to_keep,
+            replay if config.agent.replay.fraction else None,
         )
         if checkpoint:
             self._checkpointer.restore(checkpoint)
+        self._frames_before = self._learner.frame_counts
 
     def get_variables(self, names: Sequence[str]) -> list[list[np.ndarray]]:
         """The newest weights and their version."""
@@ -106,26 +125,82 @@ class LearnerNode(acme.VariableSource):
 
     def run(self):
         """Learns until the run's frames are learned or the program stops."""
+        try:
+            with until_stopped(self._stop):
+                self._learn()
+            lp.stop()
+            self._settle_accounts()
+            self._save()
+            self._logger.close()
+            self._tables.close()
+        finally:
+            self._has_ended.set()
+
+    def _learn(self):
         next_save = time.monotonic() + self._config.checkpoint_seconds
+        next_log = 0.0
+        self._counter.exchange()
+        while not self._stop.is_set() and self._learner.frames < self._config.num_frames:
+            try:
+                self._learner.step()
+            except StopIteration:
+                break
+            self._counter.exchange(every_seconds=LOG_SECONDS)
+            now = time.monotonic()
+            if now >= next_log:
+                self._tables.write(self._learner.frames)
+                next_log = now + LOG_SECONDS
+            if now >= next_save:
+                self._save()
+                next_save = time.monotonic() + self._config.checkpoint_seconds
+
+    def _settle_accounts(self):
+        """Lets the actors write what they have, and finds out what became of every frame."""
+
+        def actors_have_ended() -> bool:
+            return len(accounts.handed_in(self._directory)) == self._num_actors
+
+        queued = None
         with until_stopped(self._stop):
-            self._counter.exchange()
-            while not self._stop.is_set() and self._learner.frames < self._config.num_frames:
-                try:
-                    self._learner.step()
-                except StopIteration:
-                    break
-                self._counter.exchange(every_seconds=LOG_SECONDS)
-                if time.monotonic() >= next_save:
-                    self._save()
-                    next_save = time.monotonic() + self._config.checkpoint_seconds
-        self._save()
-        self._logger.close()
-        lp.stop()
+            queued = self._dataset.drain(actors_have_ended, DRAIN_SECONDS)
+        settle_accounts(
+            self._directory,
+            self._learner,
+            self._frames_before,
+            self._config.agent.frames_per_step,
+            self._dataset.steps_dropped,
+            queued,
+        )
 
     def _save(self):
         with until_stopped(self._stop):  # Else what the actors said last will do.
             self._counter.exchange()
         self._checkpointer.save(self._counter.get_counts())
+
+
+def settle_accounts(
+    directory: RunDirectory,
+    learner: learning.IMPALALearner,
+    frames_before: Mapping[str, int],
+    frames_per_step: int,
+    steps_dropped: int,
+    steps_queued: int | None,
+):
+    """Writes down what became of every frame, and complains where one is missing.
+
+    Args:
+        directory: the run's, in which the actors have handed in their accounts.
+        learner: has learned, or dropped.
+        frames_before: its `frame_counts` when the program started.
+        frames_per_step: environment frames of an agent step.
+        steps_dropped: agent steps that were only to fill the replay table.
+        steps_queued: agent steps that were written and not learned from; None: not known.
+    """
+    learned = {name: n - frames_before[name] for name, n in learner.frame_counts.items()}
+    queued = None if steps_queued is None else steps_queued * frames_per_step
+    total = accounts.settle(directory, learned, steps_dropped * frames_per_step, queued)
+    if total and total["difference"]:
+        logging.error("Frames are missing: %s", accounts.describe(directory))
 
 
 class LearnerCounter(counting.Counter):
@@ -185,12 +260,13 @@ def act(
 ):
     """An actor node: plays, writes unrolls, logs returns, until the program stops."""
     stop = lp.stop_event()
+    node = f"actor_{index}"
     with until_stopped(stop):
         environment_seed, action_seed = seeds(config, 1 + index, learner_steps)
         batches = layout.make_batches(config.environment_factory, environment_seed)
         environment_spec = acme.make_environment_spec(batches[0])
         name = getattr(config.environment_factory, "name", "the environment")
-        variables = acting.NewestVariables(Remote(learner, stop))
+        variables = acting.NewestVariables(builder.variables_of_actors(Remote(learner, stop)))
         with tf.device("/CPU:0"):
             actors = [
                 builder.make_batch_actor(
@@ -207,24 +283,37 @@ def act(
         recorder = ActingRecorder(
             config,
             directory,
-            f"actor_{index}",
+            node,
             counting.Counter(Remote(counter, stop), "actor"),
             playing.EpisodeWindow(LOG_SECONDS),
         )
 
-        def act_in(batch: environments.BatchedEnvironment, actor: acting.IMPALABatchActor):
+        def act_in(batch: environments.BatchedEnvironment, actor: acting.IMPALABatchActor) -> bool:
             tracker = playing.EpisodeTracker(batch.num_environments)
-            with contextlib.closing(batch), tf.device("/CPU:0"):
-                for timestep, game_over in actor.steps():
-                    episodes = [episode for _, episode in tracker.add(timestep, game_over)]
-                    # A step that restarts an environment is none of the agent's.
-                    num_steps = int(np.count_nonzero(timestep.step_type != dm_env.StepType.FIRST))
-                    recorder.record(num_steps, episodes, sum(a.unrolls_written for a in actors))
-                    if stop.is_set():
-                        break
+            with contextlib.closing(batch):
+                with until_stopped(stop), tf.device("/CPU:0"):
+                    for timestep, game_over in actor.steps():
+                        episodes = [episode for _, episode in tracker.add(timestep, game_over)]
+                        # A step that restarts an environment is none of the agent's.
+                        is_step = timestep.step_type != dm_env.StepType.FIRST
+                        recorder.record(
+                            int(np.count_nonzero(is_step)),
+                            episodes,
+                            sum(a.unrolls_written for a in actors),
+                        )
+                        if stop.is_set():
+                            break
+                return actor.close(CLOSE_SECONDS)
 
-        run_in_threads(
+        are_complete = run_in_threads(
             [functools.partial(act_in, *pair) for pair in zip(batches, actors, strict=True)]
+        )
+        accounts.hand_in(
+            directory,
+            node,
+            acted=config.agent.frames_per_step * sum(a.steps_acted for a in actors),
+            in_hand=config.agent.frames_per_step * sum(a.steps_in_hand for a in actors),
+            is_complete=all(are_complete),
         )
 
 

@@ -59,6 +59,17 @@ class Remote:
         return call
 
 
+class SharedEvent:
+    """An event that nodes of one process share; nodes are pickled on their way there."""
+
+    def __init__(self):
+        event = threading.Event()
+        self.set, self.wait = event.set, event.wait
+
+    def __reduce__(self):
+        return SharedEvent, ()
+
+
 def prepare_process(*, learner: bool = False, parallel_calls: int = 1):
     """Sets devices, threads and signals of a process of nodes.
 
@@ -96,8 +107,8 @@ def prepare_process(*, learner: bool = False, parallel_calls: int = 1):
     tf.config.threading.set_inter_op_parallelism_threads(parallel_calls)
 
 
-def run_in_threads(functions: Sequence[Callable[[], Any]]):
-    """Runs functions side by side, and returns when all have ended.
+def run_in_threads(functions: Sequence[Callable[[], Any]]) -> list[Any]:
+    """Runs functions side by side, and returns what they returned when all have ended.
 
     Raises:
         Exception: what the first that failed has raised, at once; the others must find out
@@ -108,6 +119,7 @@ def run_in_threads(functions: Sequence[Callable[[], Any]]):
     pool.shutdown(wait=False)
     for ended in futures.as_completed(running):
         ended.result()
+    return [ended.result() for ended in running]
 
 
 def guarded(function: Callable, name: str, directory: RunDirectory) -> Callable:

@@ -5,12 +5,17 @@ from collections.abc import Callable, Sequence
 
 import launchpad as lp
 import reverb
+from launchpad import address as lp_address
 
-from acme_impala.experiments import nodes, preparation
+from acme_impala import replay as replay_lib
+from acme_impala.experiments import checkpointing, nodes, preparation
 from acme_impala.experiments.config import ExperimentConfig
 from acme_impala.experiments.layout import ActorLayout
-from acme_impala.experiments.processes import guarded, prepare_process
+from acme_impala.experiments.processes import SharedEvent, guarded, prepare_process
 from acme_impala.experiments.run_directory import RunDirectory
+
+# For the learner to end in, of the ten that Launchpad gives.
+_LEARNER_SECONDS = 9.0
 
 
 class NodesProcess(lp.MultiThreadingColocation):
@@ -28,15 +33,37 @@ class NodesProcess(lp.MultiThreadingColocation):
 
 
 class ReplayNode(lp.ReverbNode):
-    """A Reverb server that is stopped as soon as the program is, not when its process ends.
+    """A Reverb server for as long as the learner needs it.
 
-    Whoever waits for an unroll in the server's own process notices nothing else for three seconds.
+    It is stopped as soon as that has ended, not when its process does: whoever waits for an unroll
+    in the server's own process notices nothing else for three seconds.
     """
 
+    def __init__(
+        self,
+        make_tables: Callable[[], list[reverb.Table]],
+        make_checkpointer: Callable[[], reverb.checkpointers.CheckpointerBase],
+        learner_has_ended: SharedEvent,
+    ):
+        """Makes a node.
+
+        Args:
+            make_tables: called in the node's process.
+            make_checkpointer: called there too.
+            learner_has_ended: set by the learner.
+        """
+        super().__init__(make_tables, make_checkpointer)
+        self._learner_has_ended = learner_has_ended
+
     def run(self):
-        """Serves until the program stops."""
-        super().run()
-        self._server.stop()
+        """Serves until the program stops and the learner has counted what is left."""
+        port = lp_address.get_port_from_address(self._address.resolve())
+        server = reverb.Server(self._priority_tables_fn(), port, self._checkpoint_ctor())
+        # Unrolls that waited when a checkpoint was written were acted by a policy of that time.
+        reverb.Client(f"localhost:{port}").reset(replay_lib.QUEUE)
+        lp.wait_for_stop()
+        self._learner_has_ended.wait(_LEARNER_SECONDS)
+        server.stop()
 
 
 def make_program(
@@ -85,11 +112,9 @@ def make_program(
 
     program = lp.Program(name)
     tables = functools.partial(builder.make_replay_tables, prepared.environment_spec)
-    # Without one of its own, a server leaves a directory in /tmp behind.
-    checkpointer = functools.partial(
-        reverb.checkpointers.DefaultCheckpointer, str(directory.replay)
-    )
-    replay_node = ReplayNode(node(tables, "replay"), checkpointer)
+    checkpointer = functools.partial(checkpointing.make_replay_checkpointer, directory, checkpoint)
+    learner_has_ended = SharedEvent()
+    replay_node = ReplayNode(node(tables, "replay"), checkpointer, learner_has_ended)
     counts = checkpoint.counts if checkpoint else {}
     counter_node = lp.CourierNode(node(nodes.make_counter, "counter"), counts)
     replay, counter = replay_node.create_handle(), counter_node.create_handle()
@@ -100,6 +125,8 @@ def make_program(
         builder,
         checkpoint.path if checkpoint else None,
         prepared.environment_spec,
+        layout.num_actors,
+        learner_has_ended,
         replay,
         counter,
     )

@@ -18,7 +18,8 @@ class RunDirectory:
     tensorboard/<node>/  the same for TensorBoard
     learning_curve.png   returns over environment frames
     failures/            tracebacks of the last start, if nodes failed
-    replay/              Reverb's own; empty
+    accounts/            where every frame acted since the last start went
+    replay/              the replay table, as checkpoints hold it
     """
 
     def __init__(self, workdir: str):
@@ -29,6 +30,7 @@ class RunDirectory:
         self.tensorboard = self.root / "tensorboard"
         self.learning_curve = self.root / "learning_curve.png"
         self.failures = self.root / "failures"
+        self.accounts = self.root / "accounts"
         self.replay = self.root / "replay"
 
 
@@ -124,10 +126,11 @@ def _take_up(directory: RunDirectory, config: ExperimentConfig, accept_new_confi
         directory.logs,
         directory.tensorboard,
         directory.failures,
+        directory.accounts,
         directory.replay,
     ):
         path.mkdir(exist_ok=True)
-    for report in directory.failures.iterdir():
+    for report in (*directory.failures.iterdir(), *directory.accounts.iterdir()):
         report.unlink()
 
 

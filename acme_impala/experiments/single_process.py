@@ -7,6 +7,7 @@ from acme.utils import counting
 
 from acme_impala import agent as agent_lib
 from acme_impala.experiments import (
+    accounts,
     checkpointing,
     logs,
     nodes,
@@ -16,6 +17,7 @@ from acme_impala.experiments import (
 )
 from acme_impala.experiments.config import ExperimentConfig
 from acme_impala.experiments.progress import LiveLine
+from acme_impala.experiments.table_log import TableLog
 
 ROWS_PER_EVALUATION = 10
 
@@ -65,13 +67,19 @@ def _run(config: ExperimentConfig, prepared: preparation.Prepared) -> Mapping[st
         environment_name=getattr(config.environment_factory, "name", "the environment"),
         counter=counting.Counter(counter, "learner", time_delta=0.0),
         logger=learner_logger,
+        replay_checkpointer=checkpointing.make_replay_checkpointer(directory, found),
     )
     learner = agent.learner
     checkpointer = checkpointing.Checkpointer(
-        directory.checkpoints, learner, config.checkpoints_to_keep
+        directory.checkpoints,
+        learner,
+        config.checkpoints_to_keep,
+        agent.replay_client if config.agent.replay.fraction else None,
     )
     if found:
         checkpointer.restore(found.path)
+    frames_before = learner.frame_counts
+    table_log = TableLog(agent.replay_client, logs.make_logger(directory, "replay"))
     evaluator = nodes.Evaluator(config, directory, prepared.learner_steps, learner)
     recorder = nodes.ActingRecorder(
         config,
@@ -85,6 +93,7 @@ def _run(config: ExperimentConfig, prepared: preparation.Prepared) -> Mapping[st
         for _ in evaluator.evaluate(learner.frames):
             pass
 
+    next_log = 0
     next_save = time.monotonic() + config.checkpoint_seconds
     with LiveLine(directory, config.num_frames):
         try:
@@ -95,13 +104,29 @@ def _run(config: ExperimentConfig, prepared: preparation.Prepared) -> Mapping[st
                     checkpointer.save(counter.get_counts())
                     next_save = time.monotonic() + config.checkpoint_seconds
                 frames = learner.frames
+                if frames >= next_log:
+                    table_log.write(frames)
+                    next_log = frames + log_period
                 if evaluator.is_due(frames):
                     evaluate()
                 if frames >= config.num_frames or evaluator.reached_target:
                     break
         except KeyboardInterrupt:
             pass  # The user's way to end a run.
+        queued = agent.close(nodes.DRAIN_SECONDS)
         checkpointer.save(counter.get_counts())
         learner_logger.close()
+        table_log.close()
     environment.close()
+    frames_per_step = config.agent.frames_per_step
+    accounts.hand_in(
+        directory,
+        "actor_0",
+        acted=agent.steps_acted * frames_per_step,
+        in_hand=agent.steps_in_hand * frames_per_step,
+        is_complete=True,
+    )
+    nodes.settle_accounts(
+        directory, learner, frames_before, frames_per_step, agent.steps_dropped, queued
+    )
     return evaluator.summary or {}

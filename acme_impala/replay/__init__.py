@@ -1,7 +1,7 @@
 """The way of unrolls from actors to the learner, through Reverb."""
 
 from acme_impala.replay.adder import ActingExtras, UnrollAdder
-from acme_impala.replay.dataset import UnrollDataset
+from acme_impala.replay.dataset import UnrollDataset, in_background
 from acme_impala.replay.mixing import MixedDataset
 from acme_impala.replay.priorities import PriorityWriter
 from acme_impala.replay.tables import QUEUE, REPLAY, make_queue, make_replay, unroll_signature
@@ -16,6 +16,7 @@ __all__ = [
     "UnrollAdder",
     "UnrollDataset",
     "UnrollWriter",
+    "in_background",
     "make_queue",
     "make_replay",
     "unroll_signature",

@@ -55,8 +55,18 @@ class UnrollAdder(adders.Adder):
 
     @property
     def unrolls_written(self) -> int:
-        """Items created so far."""
+        """Unrolls written so far."""
         return self._writer.unrolls_written
+
+    @property
+    def steps_acted(self) -> int:
+        """Agent steps so far."""
+        return self._writer.steps_acted
+
+    @property
+    def steps_in_hand(self) -> int:
+        """Agent steps of the unroll that is not full yet."""
+        return self._writer.steps_in_hand
 
     @property
     def unroll_begins(self) -> bool:
@@ -106,9 +116,16 @@ class UnrollAdder(adders.Adder):
         """Waits until the queue holds all that was written (or `should_stop` says yes)."""
         self._writer.flush()
 
-    def close(self):
-        """Ends the connection; a server that is stopped before waits five seconds for it."""
-        self._writer.close()
+    def close(self, seconds: float = 0.0) -> bool:
+        """Ends the connection; a server that is stopped before waits five seconds for it.
+
+        Args:
+            seconds: to wait for room in the queue.
+
+        Returns:
+            Whether the queue has taken all that was written.
+        """
+        return self._writer.close(seconds)
 
 
 def _block_of_one(nest: types.Nest) -> types.Nest:
