@@ -105,7 +105,6 @@ class IMPALALearner(acme.Learner, savers.TFSaveable):
         self._nonfinite_in_a_row = 0
         self._last_step_time: float | None = None
         self._update_priorities = update_priorities
-        self._no_unroll_is_replayed = tf.zeros([config.batch_size], tf.bool)
         # When the newest learner steps were published; the last is of `_published`.
         self._publication_times: collections.deque[float] = collections.deque(
             maxlen=_REMEMBERED_STEPS
@@ -195,7 +194,8 @@ class IMPALALearner(acme.Learner, savers.TFSaveable):
         """
         batch = next(self._dataset)
         if not isinstance(batch, types.Batch):
-            batch = types.Batch(batch, self._no_unroll_is_replayed, None, None)
+            none = tf.zeros_like(batch.policy_version, tf.bool)
+            batch = types.Batch(batch, none, keys=None, times_sampled=None)
         self._publish_first()  # From here on the variables may be of no step.
         now = time.time()
         with_metrics = now - self._last_metrics_time >= self._metrics_every_seconds

@@ -16,7 +16,8 @@ from acme_impala import IMPALA, IMPALAConfig, IMPALALearner, losses
 from acme_impala.config import Adam, LinearSchedule, RMSProp
 from acme_impala.learning import NonFiniteBatchesError
 from acme_impala.networks import NetworkConfig, make_network, state_spec
-from acme_impala.types import PolicyValue, Unroll
+from acme_impala.replay_config import ReplayConfig
+from acme_impala.types import Batch, PolicyValue, Unroll
 
 T, B, A = 5, 4, 3
 OBSERVATIONS = specs.Array((6,), np.float32)
@@ -371,3 +372,106 @@ def test_a_truncation_bootstraps_from_the_value_of_the_last_observation(
         np.testing.assert_allclose(value, 10.0, atol=0.5)
     else:  # Terminations: 1 + 0.9 + 0.81 + 0.729 at most.
         assert value < 4.0
+
+
+def mixed(seed, replayed, version=0):
+    replayed = np.array(replayed)
+    keys = np.where(replayed, np.arange(10, 10 + B), 0).astype(np.uint64)
+    return Batch(batch(seed, version=version), replayed, keys, np.where(replayed, 3, 0))
+
+
+def count_steps(unroll, columns):
+    return int((~unroll.start_of_episode.numpy()[1:, columns]).sum())
+
+
+def test_what_is_replayed_is_learned_like_the_rest_and_counted_apart():
+    config = dataclasses.replace(CONFIG, frames_per_step=4)
+    replayed = [False, False, True, True]
+    (made, rows), (other, _) = learner([mixed(0, replayed)], config), learner([batch(0)], config)
+    made.step()
+    other.step()
+    for x, y in zip(made.save().network, other.save().network, strict=True):
+        np.testing.assert_array_equal(x, y)
+    fresh, again = (4 * count_steps(batch(0), columns) for columns in ([0, 1], [2, 3]))
+    assert made.frames == fresh
+    assert made.frame_counts == {
+        "fresh": fresh, "replayed": again, "dropped_lag": 0, "dropped_nonfinite": 0
+    }  # fmt: skip
+    assert other.frame_counts["fresh"] == fresh + again
+    assert (rows[0]["unrolls"], rows[0]["unrolls_replayed"]) == (2, 2)
+    assert (rows[0]["learned_frames"], rows[0]["replayed_frames"]) == (fresh, again)
+    assert (rows[0]["times_sampled_mean"], rows[0]["times_sampled_max"]) == (3, 3)
+
+
+def test_the_age_of_what_is_replayed_is_told_in_steps_and_seconds(monkeypatch):
+    clock = [1000.0]
+    monkeypatch.setattr("time.time", lambda: clock[0])
+    batches = [mixed(i, [False, True, True, True], version=0) for i in range(3)]
+    made, rows = learner(batches)
+    for _ in range(3):
+        made.step()
+        clock[0] += 10.0
+    assert [row["replayed_age_steps_mean"] for row in rows] == [1, 2, 3]
+    # Version 0 was published before the first step, the others after the step that made them.
+    assert [row["replayed_age_seconds_mean"] for row in rows] == [0.0, 10.0, 20.0]
+
+
+def test_an_old_policy_is_no_reason_to_refuse_what_is_replayed():
+    config = dataclasses.replace(CONFIG, max_policy_lag=2, frames_per_step=4)
+    versions = tf.constant([0, 10, 0, 0], tf.int64)
+    one = mixed(1, [False, False, False, True])
+    one = one._replace(unroll=one.unroll._replace(policy_version=versions))
+    made, rows = learner([one], config)
+    made._counts.steps.assign(10)
+    made.step()
+    assert rows[0]["unrolls_dropped_lag"] == 2
+    assert made.frame_counts == {
+        "fresh": 4 * count_steps(one.unroll, [1]),
+        "replayed": 4 * count_steps(one.unroll, [3]),
+        "dropped_lag": 4 * count_steps(one.unroll, [0, 2]),
+        "dropped_nonfinite": 0,
+    }
+
+
+def test_a_batch_that_is_not_finite_drops_only_what_is_fresh():
+    one = mixed(1, [False, False, True, True])
+    rewards = np.full((T + 1, B), np.nan, np.float32)
+    made, _ = learner([one._replace(unroll=one.unroll._replace(reward=tf.constant(rewards)))])
+    made.step()
+    dropped = count_steps(one.unroll, [0, 1])
+    assert made.frame_counts == {
+        "fresh": 0, "replayed": 0, "dropped_lag": 0, "dropped_nonfinite": dropped
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("priority", ["advantage", "td_error"])
+def test_priorities_of_what_was_replayed_are_told(priority):
+    config = dataclasses.replace(
+        CONFIG, replay=ReplayConfig(0.5, sampler="prioritized", priority=priority)
+    )
+    told = []
+    made = IMPALALearner(
+        network(), iter([mixed(2, [False, True, False, True])]), config, logger=Metrics(),
+        update_priorities=lambda keys, priorities: told.append((keys, priorities)),
+    )  # fmt: skip
+    net, unroll = network(), batch(2)
+    outputs, _ = net.unroll(unroll.observation, unroll.initial_state, unroll.start_of_episode)
+    expected = losses.impala_loss(unroll, outputs, config=config, entropy_cost=0.0).errors
+    made.step()
+    ((keys, priorities),) = told
+    assert keys.tolist() == [11, 13]
+    np.testing.assert_allclose(priorities, expected[priority].numpy()[[1, 3]], rtol=1e-5)
+
+
+@pytest.mark.parametrize("lag", [0, 1, 3])
+def test_actors_are_held_behind_and_others_are_not(lag):
+    made, _ = learner(map(batch, range(6)), dataclasses.replace(CONFIG, actor_lag=lag))
+    history = []
+    for step in range(6):
+        weights, (version,) = made.get_variables(["policy", "policy_version"])
+        history.append(weights)
+        assert version == step
+        behind, (version,) = made.get_variables(["actor_policy", "actor_policy_version"])
+        assert version == max(0, step - lag)
+        assert_equal(behind, history[version])
+        made.step()

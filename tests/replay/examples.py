@@ -34,14 +34,14 @@ NUMBERED = replay.unroll_signature(environment_spec(specs.Array((), np.float32))
 
 
 @contextlib.contextmanager
-def serving(signature, capacity):
-    """A server with one queue; gives a client of it.
+def serving(signature, capacity, *more_tables):
+    """A server with a queue, and more tables if there are; gives a client of it.
 
     It takes five seconds to stop while a writer is open.
     """
     with tempfile.TemporaryDirectory() as directory:
         server = reverb.Server(
-            [replay.make_queue(signature, capacity)],
+            [replay.make_queue(signature, capacity), *more_tables],
             port=None,
             checkpointer=reverb.checkpointers.DefaultCheckpointer(directory),
         )
@@ -54,8 +54,9 @@ def serving(signature, capacity):
 class NumberedWriter:
     """Writes the unrolls 0, 1, 2, ... with their number as policy version."""
 
-    def __init__(self, client):
+    def __init__(self, client, tables=(replay.QUEUE,)):
         self._writer = client.trajectory_writer(num_keep_alive_refs=1)
+        self._tables = tables
         self.written = 0
 
     def __enter__(self):
@@ -71,11 +72,12 @@ class NumberedWriter:
             )
             versions = np.full_like(unroll.policy_version, self.written)
             self._writer.append(unroll._replace(policy_version=versions))
-            self._writer.create_item(
-                table=replay.QUEUE,
-                priority=1.0,
-                trajectory=tree.map_structure(lambda column: column[-1], self._writer.history),
-            )
+            for table in self._tables:
+                self._writer.create_item(
+                    table=table,
+                    priority=1.0,
+                    trajectory=tree.map_structure(lambda column: column[-1], self._writer.history),
+                )
             self.written += 1
 
     def flush(self, timeout_ms=None):

@@ -1,0 +1,109 @@
+"""Runs with a replay table: every frame is accounted for, and the table is there again after."""
+
+import dataclasses
+import json
+import signal
+
+import pytest
+
+from acme_impala import run_experiment
+from acme_impala.experiments import checkpointing, launch
+from acme_impala.experiments.run_directory import RunDirectory
+from acme_impala.replay_config import ReplayConfig
+
+from .runs import catch_config, column, train
+
+
+def replaying(config, **fields):
+    return dataclasses.replace(
+        config, agent=dataclasses.replace(config.agent, replay=ReplayConfig(**fields))
+    )
+
+
+def total(directory):
+    return json.loads((directory.accounts / "total.json").read_text())
+
+
+def assert_balanced(directory):
+    frames = total(directory)
+    assert frames["difference"] == 0
+    assert frames["acted"] == sum(
+        frames[name]
+        for name in (
+            "learned_fresh", "dropped_lag", "dropped_nonfinite", "dropped_filling", "queued",
+            "in_hand",
+        )
+    )  # fmt: skip
+    return frames
+
+
+@pytest.mark.parametrize("how", ["one process", "threads"])
+def test_frames_balance_and_half_of_an_odd_batch_is_replayed(how, tmp_path):
+    config = replaying(catch_config(tmp_path / "run"), fraction=0.5, min_size=20)
+    agent = dataclasses.replace(config.agent, batch_size=5, max_policy_lag=30)
+    config = dataclasses.replace(config, agent=agent)
+    directory = RunDirectory(config.workdir)
+    run_experiment(config) if how == "one process" else launch(config, launch_type="local_mt")
+    frames = assert_balanced(directory)
+    assert frames["learned_fresh"] >= 1500
+    assert frames["dropped_filling"] > 0
+    unrolls = column(directory, "learner", "unrolls")[-1]
+    unrolls += column(directory, "learner", "unrolls_dropped_lag")[-1]
+    replayed = column(directory, "learner", "unrolls_replayed")[-1]
+    assert abs(unrolls - replayed) <= 1
+    assert column(directory, "replay", "replay_size")[-1] > 20
+    assert column(directory, "learner", "times_sampled_mean")[-1] >= 1
+    assert column(directory, "learner", "replayed_age_steps_mean")[-1] > 0
+
+
+def test_a_program_of_processes_balances_is_killed_and_goes_on_with_its_replay(tmp_path):
+    directory = RunDirectory(str(tmp_path / "run"))
+    found = None
+
+    def has_learned_on(steps):
+        nonlocal found
+        before = found.counts["learner_steps"] if found else 0
+        newest = checkpointing.newest_whole(directory.checkpoints)
+        return bool(newest) and newest.counts["learner_steps"] > before + steps
+
+    flags = (
+        "--num_frames=1000000000", "--replay_fraction=0.5", "--checkpoint_seconds=0.2",
+        "--num_actors=2",
+    )  # fmt: skip
+    command = train(tmp_path, *flags)
+    command.wait_until(lambda: has_learned_on(50))
+    command.kill()  # Five checkpoints a second: in the middle of one as likely as not.
+    found = checkpointing.newest_whole(directory.checkpoints)
+    assert found.replay
+
+    command = train(tmp_path, *flags)
+    command.wait_until(lambda: has_learned_on(50))
+    status, _ = command.stop(signal.SIGINT)
+    assert status == 0, command.output
+    frames = assert_balanced(directory)
+    assert frames["dropped_filling"] == 0  # The table was full enough from the first.
+    assert column(directory, "replay", "replay_size")[-1] > found.counts["learner_steps"]
+    # Every checkpoint that is kept has its replay table, and nothing else is left.
+    kept = len(list(directory.checkpoints.glob("*.index")))
+    assert len(list(directory.replay.glob("*/*"))) == kept
+
+
+def test_a_checkpoint_without_its_whole_replay_is_passed_over(tmp_path):
+    config = replaying(catch_config(tmp_path), fraction=0.5)
+    run_experiment(config)
+    directory = RunDirectory(config.workdir)
+    last = checkpointing.newest_whole(directory.checkpoints)
+    assert last.replay
+    (chunks,) = directory.replay.glob("*/*/chunks.tfrecord")
+    chunks.write_bytes(chunks.read_bytes()[:-7])
+    with pytest.raises(ValueError, match="broken"):
+        checkpointing.newest_whole(directory.checkpoints)
+
+
+def test_without_replay_nothing_of_it_is_made(tmp_path):
+    config = catch_config(tmp_path)
+    run_experiment(config)
+    directory = RunDirectory(config.workdir)
+    assert assert_balanced(directory)["learned_replayed"] == 0
+    assert not list(directory.replay.glob("*/*"))
+    assert not checkpointing.newest_whole(directory.checkpoints).replay
