@@ -251,7 +251,8 @@ class IMPALALearner(acme.Learner, savers.TFSaveable):
         replayed = np.asarray(batch.replayed)
         if not replayed.any():
             return {}
-        ages = self.steps - np.asarray(batch.unroll.policy_version)[replayed]
+        (newest,) = self._published["policy_version"]  # Before this step, as in the policy lag.
+        ages = newest - np.asarray(batch.unroll.policy_version)[replayed]
         # Those from before this start may be older than what is known.
         places = len(self._publication_times) - 1 - ages
         seconds = [now - self._publication_times[i] for i in places if i >= 0]

@@ -76,12 +76,11 @@ class Checkpointer:
         learner = {"learner_steps": self._learner.steps, "learner_frames": self._learner.frames}
         self._counts.assign(json.dumps({**counts, **learner}))
         if self._replay_client:
-            written = self._replay_client.checkpoint()
-            self._replay.assign(os.path.relpath(written, self._directory))
+            self._replay.assign(os.path.relpath(self._save_replay(), self._directory))
         self._manager.save(checkpoint_number=self._learner.steps)
         self._saved_step = self._learner.steps
         if self._replay_client:
-            self._delete_replays(pathlib.Path(written).parent.parent)
+            self._delete_replays()
 
     def restore(self, path: str):
         """Loads a checkpoint into the learner, bit for bit."""
@@ -89,14 +88,22 @@ class Checkpointer:
         self._saved_step = self._learner.steps
         self._learner.publish_restored()
 
-    def _delete_replays(self, root: pathlib.Path):
+    def _save_replay(self) -> pathlib.Path:
+        """Lets Reverb write its tables; returns where that is."""
+        written = pathlib.Path(self._replay_client.checkpoint())
+        # Out of Reverb's sight, which deletes what it wrote before: that is part of a whole set
+        # until the next is whole.
+        kept = written.parent.parent / f"{_PREFIX}-{self._learner.steps}"
+        if kept.exists():  # Of a start that was killed before it could write the rest.
+            shutil.rmtree(kept)
+        return written.rename(kept)
+
+    def _delete_replays(self):
         """Deletes what Reverb wrote for checkpoints that are not there any more."""
-        kept = {
-            (self._directory / _read(tf.train.load_checkpoint(path), _REPLAY)).resolve()
-            for path in self._manager.checkpoints
-        }
-        for path in root.glob("*/*"):
-            if path.resolve() not in kept:
+        kept = {pathlib.Path(path).name for path in self._manager.checkpoints}
+        root = (self._directory / self._replay.numpy().decode()).resolve().parent
+        for path in root.glob(f"{_PREFIX}-*"):
+            if path.name not in kept:
                 shutil.rmtree(path)
 
 
@@ -109,12 +116,12 @@ def make_replay_checkpointer(
         directory: the run's.
         found: the checkpoint that the run goes on from.
     """
-    # Reverb loads the newest of the directory it writes to, whatever it belongs to: so that is a
-    # new one, and what it fills its tables from is named.
-    numbers = [int(path.name) for path in directory.replay.iterdir() if path.name.isdigit()]
-    fresh = directory.replay / str(max(numbers, default=-1) + 1)
+    # Reverb loads the newest that it finds where it writes to, whatever it belongs to: so that is
+    # emptied, and what the tables are filled from is named.
+    working = directory.replay / "working"
+    shutil.rmtree(working, ignore_errors=True)
     return reverb.checkpointers.DefaultCheckpointer(
-        str(fresh), fallback_checkpoint_path=found.replay if found else None
+        str(working), fallback_checkpoint_path=found.replay if found else None
     )
 
 

@@ -84,8 +84,9 @@ def test_a_program_of_processes_balances_is_killed_and_goes_on_with_its_replay(t
     assert frames["dropped_filling"] == 0  # The table was full enough from the first.
     assert column(directory, "replay", "replay_size")[-1] > found.counts["learner_steps"]
     # Every checkpoint that is kept has its replay table, and nothing else is left.
-    kept = len(list(directory.checkpoints.glob("*.index")))
-    assert len(list(directory.replay.glob("*/*"))) == kept
+    kept = {path.stem for path in directory.checkpoints.glob("*.index")}
+    assert {path.name for path in directory.replay.glob("checkpoint-*")} == kept
+    assert not list(directory.replay.glob("working/*"))
 
 
 def test_a_checkpoint_without_its_whole_replay_is_passed_over(tmp_path):
@@ -94,7 +95,7 @@ def test_a_checkpoint_without_its_whole_replay_is_passed_over(tmp_path):
     directory = RunDirectory(config.workdir)
     last = checkpointing.newest_whole(directory.checkpoints)
     assert last.replay
-    (chunks,) = directory.replay.glob("*/*/chunks.tfrecord")
+    (chunks,) = directory.replay.glob("*/chunks.tfrecord")
     chunks.write_bytes(chunks.read_bytes()[:-7])
     with pytest.raises(ValueError, match="broken"):
         checkpointing.newest_whole(directory.checkpoints)
