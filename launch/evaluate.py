@@ -15,9 +15,7 @@ import numpy as np
 from absl import app, flags, logging
 
 from acme_impala import acting
-from acme_impala.environments import AtariOptions, EnvironmentFactory
-from acme_impala.experiments import checkpointing, nodes, playing, run_directory
-from acme_impala.networks import NetworkConfig
+from acme_impala.experiments import checkpointing, nodes, playing, stored_run
 
 FLAGS = flags.FLAGS
 
@@ -33,36 +31,18 @@ def evaluate(workdir: str, num_episodes: int, *, greedy: bool, seed: int) -> lis
     Raises:
         ValueError: there is no run, no checkpoint, or the run is not one of launch/train.py's.
     """
-    directory = run_directory.RunDirectory(workdir)
-    stored = run_directory.read_config(directory)
-    environment_factory = _restored(stored["environment_factory"], EnvironmentFactory, workdir)
-    network_factory = _restored(stored["network_factory"], NetworkConfig, workdir)
-    found = checkpointing.newest_whole(directory.checkpoints)
-    if not found:
-        raise ValueError(f"{directory.checkpoints} holds no checkpoint yet.")
-
+    run = stored_run.read(workdir)
     size = min(num_episodes, nodes.MAX_EVALUATION_ENVIRONMENTS)
-    batch = environment_factory.batch(seed, size, evaluation=True)
-    network = network_factory(acme.make_environment_spec(batch))
-    checkpointing.restore_network(found.path, network)
-    logging.info("%s, %d environment frames.", found.path, found.counts["learner_frames"])
+    batch = run.environment_factory.batch(seed, size, evaluation=True)
+    network = run.network_factory(acme.make_environment_spec(batch))
+    checkpointing.restore_network(run.checkpoint.path, network)
+    logging.info(
+        "%s, %d environment frames.", run.checkpoint.path, run.checkpoint.counts["learner_frames"]
+    )
     policy = acting.BatchedPolicy(network, size, acting.ActionSampler(seed, greedy))
     episodes = [e for ended in playing.evaluate(batch, policy, num_episodes) for e in ended]
     batch.close()
     return episodes
-
-
-def _restored(fields: object, kind: type, workdir: str) -> object:
-    """Makes a config object again from its stored fields."""
-    if not isinstance(fields, dict) or fields.get("type") != kind.__name__:
-        raise ValueError(
-            f"The run in {workdir} was made by code, with {fields} in place of {kind.__name__}; "
-            "evaluate it by code too, with checkpointing.restore_network and IMPALAActor."
-        )
-    fields = {name: value for name, value in fields.items() if name != "type"}
-    if "atari" in fields:
-        fields["atari"] = _restored(fields["atari"], AtariOptions, workdir)
-    return kind(**fields)
 
 
 def main(_):

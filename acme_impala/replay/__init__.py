@@ -4,6 +4,8 @@ from acme_impala.replay.adder import ActingExtras, UnrollAdder
 from acme_impala.replay.dataset import UnrollDataset, in_background
 from acme_impala.replay.mixing import MixedDataset
 from acme_impala.replay.priorities import PriorityWriter
+from acme_impala.replay.reader import ItemReader
+from acme_impala.replay.recording import RecordedUnrolls, Recording, RecordingWriter
 from acme_impala.replay.tables import QUEUE, REPLAY, make_queue, make_replay, unroll_signature
 from acme_impala.replay.writer import UnrollWriter
 
@@ -11,8 +13,12 @@ __all__ = [
     "QUEUE",
     "REPLAY",
     "ActingExtras",
+    "ItemReader",
     "MixedDataset",
     "PriorityWriter",
+    "RecordedUnrolls",
+    "Recording",
+    "RecordingWriter",
     "UnrollAdder",
     "UnrollDataset",
     "UnrollWriter",

@@ -1,0 +1,61 @@
+"""What launch/train.py left in a run directory, for other commands to go on with."""
+
+from typing import Any, NamedTuple
+
+from acme_impala.environments import AtariOptions, EnvironmentFactory
+from acme_impala.experiments import checkpointing, run_directory
+from acme_impala.networks import NetworkConfig
+
+
+class StoredRun(NamedTuple):
+    """A run's newest whole checkpoint and what it takes to act by it."""
+
+    environment_factory: EnvironmentFactory
+    network_factory: NetworkConfig
+    checkpoint: checkpointing.Found
+    environment: dict[str, Any]  # The stored fields of its EnvironmentFactory,
+    agent: dict[str, Any]  # and of its IMPALAConfig.
+
+
+def read(workdir: str) -> StoredRun:
+    """Reads a run directory.
+
+    Raises:
+        ValueError: there is no run, no checkpoint, or the run is not one of launch/train.py's.
+    """
+    directory = run_directory.RunDirectory(workdir)
+    stored = run_directory.read_config(directory)
+    environment_factory = restore(stored["environment_factory"], EnvironmentFactory, workdir)
+    network_factory = restore(stored["network_factory"], NetworkConfig, workdir)
+    found = checkpointing.newest_whole(directory.checkpoints)
+    if not found:
+        raise ValueError(f"{directory.checkpoints} holds no checkpoint yet.")
+    return StoredRun(
+        environment_factory,
+        network_factory,
+        found,
+        stored["environment_factory"],
+        stored["agent"],
+    )
+
+
+def restore(fields: object, kind: type, where: str) -> Any:
+    """Makes a config object again from its stored fields.
+
+    Args:
+        fields: as `ExperimentConfig.to_json` has them.
+        kind: of the object.
+        where: they were stored, for errors.
+
+    Raises:
+        ValueError: they are of something else.
+    """
+    if not isinstance(fields, dict) or fields.get("type") != kind.__name__:
+        raise ValueError(
+            f"The run in {where} was made by code, with {fields} in place of {kind.__name__}; "
+            "go on with it by code too, with checkpointing.restore_network and IMPALAActor."
+        )
+    fields = {name: value for name, value in fields.items() if name != "type"}
+    if "atari" in fields:
+        fields["atari"] = restore(fields["atari"], AtariOptions, where)
+    return kind(**fields)

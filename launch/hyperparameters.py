@@ -1,0 +1,136 @@
+"""The flags of agent and network, which several commands share."""
+
+import dataclasses
+
+from absl import flags
+
+from acme_impala import networks
+from acme_impala.config import CORRECTIONS, Adam, IMPALAConfig, LinearSchedule, RMSProp
+from acme_impala.experiments import presets
+from acme_impala.replay_config import PRIORITIES, SELECTORS, ReplayConfig
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_integer("num_frames", 1_000_000, "Environment frames to learn from.")
+flags.DEFINE_enum(
+    "preset", None, list(presets.PRESETS), "Settings to start from; the default fits the env."
+)
+flags.DEFINE_integer("seed", 0, "Of initial weights and everything else that is random.")
+flags.DEFINE_enum("torso", None, list(networks.TORSOS), "The network's torso.")
+flags.DEFINE_enum("core", None, list(networks.CORES), "The network's core.")
+flags.DEFINE_list("hidden_sizes", None, "Units of the MLP torso's layers.")
+
+# The hyperparameters, by their names in IMPALAConfig; those not given are the preset's.
+_INTEGERS = ("unroll_length", "batch_size", "queue_size", "max_policy_lag")
+_NUMBERS = ("discount", "lambda_", "reward_scale", "baseline_cost")
+_OPTIONAL_NUMBERS = (
+    "clip_rho_threshold",
+    "clip_pg_rho_threshold",
+    "clip_c_threshold",
+    "max_gradient_norm",
+)
+_SCHEDULES = ("learning_rate", "entropy_cost")
+for _name in _INTEGERS:
+    flags.DEFINE_integer(_name, None, f"{_name} of IMPALAConfig.")
+for _name in _NUMBERS:
+    flags.DEFINE_float(_name, None, f"{_name} of IMPALAConfig.")
+for _name in _OPTIONAL_NUMBERS:
+    flags.DEFINE_string(_name, None, f"{_name} of IMPALAConfig: a number, or 'none'.")
+for _name in _SCHEDULES:
+    flags.DEFINE_string(
+        _name, None, f"{_name} of IMPALAConfig: a number, or two as in 1e-3:0 to anneal it."
+    )
+flags.DEFINE_integer("actor_lag", None, "actor_lag of IMPALAConfig.")
+flags.DEFINE_enum("correction", None, CORRECTIONS, "correction of IMPALAConfig.")
+# And of ReplayConfig, with this before their names.
+_REPLAY = "replay_"
+flags.DEFINE_float("replay_fraction", None, "Of each batch, learned again.")
+flags.DEFINE_integer("replay_capacity", None, "Unrolls that the replay table holds.")
+flags.DEFINE_integer("replay_min_size", None, "Unrolls in it before learning starts.")
+flags.DEFINE_enum("replay_sampler", None, SELECTORS, "Which unroll is replayed.")
+flags.DEFINE_enum("replay_remover", None, SELECTORS, "Which one goes when the table is full.")
+flags.DEFINE_float("replay_priority_exponent", None, "Of a prioritized sampler or remover.")
+flags.DEFINE_enum("replay_priority", None, PRIORITIES, "What makes an unroll's priority.")
+flags.DEFINE_integer("replay_max_times_sampled", None, "Unrolls replayed so often go.")
+flags.DEFINE_float("replay_samples_per_insert", None, "Kept by Reverb's rate limiter.")
+flags.DEFINE_float("replay_error_buffer", None, "By how much that may be off in between.")
+flags.DEFINE_string("reward_clipping", None, "abs_one, soft_asymmetric or none.")
+flags.DEFINE_enum("optimizer", None, ["rmsprop", "adam"], "With its usual settings.")
+
+
+def make_preset(environment_name: str) -> presets.Preset:
+    """Finds the preset that the flags start from.
+
+    Args:
+        environment_name: as --env of launch/train.py.
+
+    Raises:
+        ValueError: the number of frames is impossible.
+    """
+    preset_name = FLAGS.preset or presets.preset_for(environment_name)
+    if FLAGS.num_frames < 1:
+        raise ValueError(
+            f"num_frames must be a whole number of at least 1, got {FLAGS.num_frames}."
+        )
+    if preset_name not in presets.PRESETS:
+        preset_name = "classic_control"  # The environment's own name is refused later.
+    return presets.PRESETS[preset_name](FLAGS.num_frames)
+
+
+def make_agent(preset: presets.Preset) -> IMPALAConfig:
+    """Makes the agent's config: the preset's but for the flags that are given.
+
+    Raises:
+        ValueError: a flag's value is impossible; the message says what would do.
+    """
+    names = (*_INTEGERS, *_NUMBERS, *_OPTIONAL_NUMBERS, *_SCHEDULES)
+    names += ("reward_clipping", "optimizer", "actor_lag", "correction")
+    given = {name: getattr(FLAGS, name) for name in names if getattr(FLAGS, name) is not None}
+    for name in (*_OPTIONAL_NUMBERS, *_SCHEDULES):
+        if name in given:
+            given[name] = _parse(name, given[name])
+    if "optimizer" in given:
+        given["optimizer"] = {"rmsprop": RMSProp, "adam": Adam}[given["optimizer"]]()
+    return dataclasses.replace(preset.agent, replay=_replay(), **given)
+
+
+def make_network(preset: presets.Preset) -> networks.NetworkConfig:
+    """Makes the network's config: the preset's but for the flags that are given.
+
+    Raises:
+        ValueError: a flag's value is impossible.
+    """
+    given = {name: getattr(FLAGS, name) for name in ("torso", "core", "hidden_sizes")}
+    given = {name: value for name, value in given.items() if value is not None}
+    if "hidden_sizes" in given:
+        given["hidden_sizes"] = _parse_sizes(given["hidden_sizes"])
+    return dataclasses.replace(preset.network, seed=FLAGS.seed, **given)
+
+
+def _replay() -> ReplayConfig:
+    names = [field.name for field in dataclasses.fields(ReplayConfig)]
+    given = {name: getattr(FLAGS, _REPLAY + name) for name in names}
+    return ReplayConfig(**{name: value for name, value in given.items() if value is not None})
+
+
+def _parse(name: str, text: str) -> float | LinearSchedule | None:
+    if name in _OPTIONAL_NUMBERS and text.lower() == "none":
+        return None
+    try:
+        numbers = [float(number) for number in text.split(":")]
+    except ValueError:
+        numbers = []
+    if len(numbers) == 1:
+        return numbers[0]
+    if len(numbers) == 2 and name in _SCHEDULES:
+        return LinearSchedule(*numbers, FLAGS.num_frames)
+    raise ValueError(f"--{name}={text} is not understood: {FLAGS[name].help}")
+
+
+def _parse_sizes(texts: list[str]) -> tuple[int, ...]:
+    try:
+        return tuple(int(text) for text in texts)
+    except ValueError:
+        raise ValueError(
+            f"--hidden_sizes={','.join(texts)} is not understood: whole numbers, as in 64,64."
+        ) from None
