@@ -1,0 +1,96 @@
+"""launch/record.py and launch/learn.py as their users meet them, and what is learned by them."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+from acme_impala import replay, run_experiment
+from acme_impala.experiments import presets
+
+from ..experiments.runs import ROOT, catch_config
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """What the commands said: by name, (status, output)."""
+    root = tmp_path_factory.mktemp("recordings")
+    # Of a policy that has learned something and still tries things.
+    preset = presets.PRESETS["catch"](7000)
+    run_experiment(
+        catch_config(
+            root / "run",
+            num_frames=7000,
+            evaluate_every=7000,
+            agent=preset.agent,
+            network_factory=preset.network,
+        )
+    )
+    record = ["launch/record.py", f"--workdir={root / 'run'}", f"--recording={root / 'recording'}"]
+    learn = [
+        "launch/learn.py", f"--recording={root / 'recording'}", f"--workdir={root / 'learned'}",
+        "--learning_rate=1e-3", "--seed=3",
+    ]  # fmt: skip
+    commands = {
+        "teacher": ["launch/evaluate.py", f"--workdir={root / 'run'}", "--episodes=200"],
+        "record": [*record, "--num_frames=30000"],
+        "again": [*record, "--num_frames=100"],
+        "learn": [*learn, "--num_frames=100000"],
+        "go on": [*learn, "--num_frames=130000", "--accept_new_config"],
+        "evaluate": ["launch/evaluate.py", f"--workdir={root / 'learned'}", "--episodes=200"],
+        "no run": ["launch/record.py", f"--workdir={root}", f"--recording={root / 'x'}"],
+        "no recording": ["launch/learn.py", f"--recording={root}"],
+        "lag": [*learn, "--max_policy_lag=3"],
+        "replay": [*learn, "--replay_fraction=0.5"],
+        "length": [*learn, "--unroll_length=5"],
+    }
+    printed = subprocess.run(
+        [sys.executable, "tests/launch/commands.py", root],
+        cwd=ROOT,
+        input=json.dumps(list(commands.values())),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout
+    statuses = json.loads(printed.splitlines()[-1])
+    outputs = {
+        name: (status, (root / f"{number}.txt").read_text())
+        for number, (name, status) in enumerate(zip(commands, statuses, strict=True))
+    }
+    return root, outputs
+
+
+def mean_return(output):
+    return float(re.search(r"return (-?[\d.]+)", output).group(1))
+
+
+def test_a_policy_learns_to_do_better_than_the_one_it_has_only_the_recording_of(results):
+    root, outputs = results
+    for name in ("teacher", "record", "learn", "go on", "evaluate"):
+        status, output = outputs[name]
+        assert status == 0, output
+    assert mean_return(outputs["teacher"][1]) < 0.8
+    assert mean_return(outputs["evaluate"][1]) >= 0.9
+    assert replay.Recording(str(root / "recording")).description["frames"] >= 30000
+    assert "100k/100k frames" in outputs["learn"][1]
+    assert "130k/130k frames" in outputs["go on"][1]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("again", "is not empty"),
+        ("no run", "holds no run"),
+        ("no recording", "holds no recording"),
+        ("lag", "leave out --max_policy_lag"),
+        ("replay", "replay is of actors"),
+        ("length", "--unroll_length=5.*of 10 steps"),
+    ],
+)
+def test_what_cannot_be_done_is_said(results, name, message):
+    status, output = results[1][name]
+    assert status == 1
+    assert re.search(message, output), output
+    assert "Traceback" not in output
