@@ -4,39 +4,35 @@
 
 Table 2: every correction, with and without replay. Figure E.1: every correction with its actors
 held behind the learner. Each run is one of launch/train.py in one process (--launcher=in_process),
-where nothing but the settings decides how far actors are behind; as many go on at a time as there
-are cores. The same command with the same workdir goes on where it was stopped.
+where nothing but the settings decides how far actors are behind; each core has one at a time. The
+same command with the same workdir goes on where it was stopped.
 
-The task is Catch: two cores learn it in half a minute, so there is time for every setting with
+The task is Catch: a core learns it in half a minute, so there is time for every setting with
 several seeds; its best return, 1, is known; and the ball's fall puts nine steps between an action
 and its reward, which is what corrections are about.
 """
 
-import dataclasses
 import itertools
-import multiprocessing
 import os
 import pathlib
-import signal
+import queue
+import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from concurrent import futures
 from typing import NamedTuple
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow is talkative when imported.
-import acme_impala  # Before TensorFlow: it turns on the kernels that TensorFlow leaves off.
+import acme_impala  # noqa: F401  Before TensorFlow: it turns on the kernels that it leaves off.
 
 # ruff: isort: split
 import numpy as np
-import tensorflow as tf
 import tqdm
 from absl import app, flags
 
-from acme_impala import experiments
 from acme_impala.config import CORRECTIONS
-from acme_impala.environments import EnvironmentFactory
-from acme_impala.experiments import checkpointing, logs, presets, run_directory
-from acme_impala.replay_config import ReplayConfig
+from acme_impala.experiments import checkpointing, logs, run_directory
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", "runs/corrections", "Holds a run directory for each run.")
@@ -50,7 +46,6 @@ flags.DEFINE_list("lags", ["0", "20", "100"], "Learner steps that actors are hel
 flags.DEFINE_float("replay_fraction", 0.5, "Of a batch, with replay.")
 flags.DEFINE_integer("replay_capacity", 10_000, "Unrolls in the replay table.")
 flags.DEFINE_float("good_return", 0.8, "Table 2 also says after how many frames this is reached.")
-flags.DEFINE_integer("processes", None, "Runs at a time; the default is one for each core.")
 
 _EVALUATIONS = 20
 _EPISODES = 50
@@ -80,39 +75,45 @@ class Result(NamedTuple):
 
 
 class Study(NamedTuple):
-    """The flags, for other processes."""
+    """What all runs have in common."""
 
-    workdir: str
+    workdir: pathlib.Path
     env: str
     num_frames: int
     replay_fraction: float
     replay_capacity: int
 
-    def config(self, cell: Cell, seed: int) -> acme_impala.ExperimentConfig:
-        """Makes the experiment of one run."""
-        preset = presets.PRESETS[presets.preset_for(self.env)](self.num_frames)
-        replay = ReplayConfig(
-            fraction=self.replay_fraction if cell.replay else 0.0, capacity=self.replay_capacity
-        )
-        agent = dataclasses.replace(
-            preset.agent,
-            correction=cell.correction,
-            replay=replay,
-            actor_lag=cell.lag,
-            entropy_cost=cell.entropy_cost,
-        )
-        return acme_impala.ExperimentConfig(
-            environment_factory=EnvironmentFactory(
-                self.env, last_action_and_reward=preset.last_action_and_reward
-            ),
-            network_factory=dataclasses.replace(preset.network, seed=seed),
-            workdir=str(pathlib.Path(self.workdir, cell.name(seed))),
-            num_frames=self.num_frames,
-            agent=agent,
-            seed=seed,
-            evaluate_every=self.num_frames // _EVALUATIONS,
-            evaluation_episodes=_EPISODES,
-        )
+    def directory(self, cell: Cell, seed: int) -> run_directory.RunDirectory:
+        """The run directory of one run."""
+        return run_directory.RunDirectory(str(self.workdir / cell.name(seed)))
+
+    def command(self, cell: Cell, seed: int) -> list[str]:
+        """The command of one run."""
+        flags_ = {
+            "env": self.env,
+            "launcher": "in_process",
+            "workdir": self.directory(cell, seed).root,
+            "num_frames": self.num_frames,
+            "seed": seed,
+            "correction": cell.correction,
+            "actor_lag": cell.lag,
+            "entropy_cost": cell.entropy_cost,
+            "evaluate_every": self.num_frames // _EVALUATIONS,
+            "evaluation_episodes": _EPISODES,
+            "replay_fraction": self.replay_fraction if cell.replay else 0.0,
+            "replay_capacity": self.replay_capacity,
+        }
+        train = pathlib.Path(__file__).with_name("train.py")
+        return [
+            sys.executable,
+            str(train),
+            *(f"--{name}={value}" for name, value in flags_.items()),
+        ]
+
+    def has_ended(self, cell: Cell, seed: int) -> bool:
+        """Whether a run is through."""
+        found = checkpointing.newest_whole(self.directory(cell, seed).checkpoints)
+        return found is not None and found.counts["learner_frames"] >= self.num_frames
 
 
 def cells_of_table(corrections: Sequence[str], entropy_costs: Sequence[float]) -> list[Cell]:
@@ -133,19 +134,9 @@ def cells_of_figure(
     ]
 
 
-def run(study: Study, cell: Cell, seed: int):
-    """Runs what is left of one run, in a process of the pool."""
-    config = study.config(cell, seed)
-    directory = run_directory.RunDirectory(config.workdir)
-    found = checkpointing.newest_whole(directory.checkpoints)
-    if not found or found.counts["learner_frames"] < config.num_frames:
-        experiments.run_experiment(config)
-
-
 def read(study: Study, cell: Cell, seed: int, good_return: float) -> Result:
     """Reads what became of a run that has ended."""
-    directory = run_directory.RunDirectory(study.config(cell, seed).workdir)
-    rows = logs.read_rows(directory.logs / "evaluator.csv")
+    rows = logs.read_rows(study.directory(cell, seed).logs / "evaluator.csv")
     returns = [float(row["episode_return"]) for row in rows]
     good = [float(row[logs.FRAMES]) for row in rows if float(row["episode_return"]) >= good_return]
     return Result(float(np.mean(returns[-_LAST_EVALUATIONS:])), min(good, default=np.inf))
@@ -159,39 +150,50 @@ def confidence(values: Sequence[float]) -> tuple[float, float, float]:
     return float(np.mean(values)), float(low), float(high)
 
 
-def _become_worker(output: str):
-    """Prepares a process of the pool: one thread, and its chatter to a file."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # The pool's owner ends it.
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
-    descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    for stream in (1, 2):
-        os.dup2(descriptor, stream)
+class RunFailedError(RuntimeError):
+    """A run failed; the message is what it printed."""
 
 
-def run_all(study: Study, runs: Sequence[tuple[Cell, int]], num_processes: int):
-    """Runs everything, with a progress bar.
+def run_all(study: Study, runs: Sequence[tuple[Cell, int]]):
+    """Runs what has not ended yet, one run on each core, with a progress bar.
 
     Raises:
-        Exception: of the first run that failed; those that are going on are ended.
+        RunFailedError: a run failed; those that are going on are ended.
     """
-    pathlib.Path(study.workdir).mkdir(parents=True, exist_ok=True)
-    pool = futures.ProcessPoolExecutor(
-        num_processes,
-        multiprocessing.get_context("spawn"),
-        _become_worker,
-        (str(pathlib.Path(study.workdir, "output.txt")),),
-    )
-    try:
-        waiting = [pool.submit(run, study, cell, seed) for cell, seed in runs]
-        for ended in tqdm.tqdm(futures.as_completed(waiting), total=len(runs), unit="run"):
-            ended.result()
-    except BaseException:
-        for process in list(pool._processes.values()):
-            process.terminate()
-        pool.shutdown(wait=False, cancel_futures=True)
-        raise
-    pool.shutdown()
+    cores: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for core in os.sched_getaffinity(0):
+        cores.put(core)
+    going_on: set[subprocess.Popen] = set()
+    stopping = threading.Event()
+
+    def run(cell: Cell, seed: int):
+        if stopping.is_set() or study.has_ended(cell, seed):
+            return
+        core = cores.get()
+        process = subprocess.Popen(
+            study.command(cell, seed),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,  # Ctrl-C is for this process.
+        )
+        os.sched_setaffinity(process.pid, {core})  # It counts its cores later.
+        going_on.add(process)
+        output, _ = process.communicate()
+        going_on.discard(process)
+        cores.put(core)
+        if process.returncode and not stopping.is_set():
+            raise RunFailedError(f"{' '.join(process.args)}\n\n{output}")
+
+    with futures.ThreadPoolExecutor(cores.qsize()) as pool:
+        try:
+            waiting = [pool.submit(run, cell, seed) for cell, seed in runs]
+            for ended in tqdm.tqdm(futures.as_completed(waiting), total=len(runs), unit="run"):
+                ended.result()
+        finally:
+            stopping.set()
+            for process in list(going_on):
+                process.terminate()
 
 
 def write_table(
@@ -244,8 +246,7 @@ def plot_table(
 def _plot_curve(axes, study: Study, cell: Cell, seeds: Sequence[int], label: str):
     curves = []
     for seed in seeds:
-        directory = run_directory.RunDirectory(study.config(cell, seed).workdir)
-        rows = logs.read_rows(directory.logs / "evaluator.csv")
+        rows = logs.read_rows(study.directory(cell, seed).logs / "evaluator.csv")
         frames = [float(row[logs.FRAMES]) for row in rows]
         curves.append([float(row["episode_return"]) for row in rows])
     length = min(map(len, curves))
@@ -318,7 +319,13 @@ def parse_flags() -> tuple[list[str], list[float], list[int]]:
 
 def main(_):
     """Runs both studies; exits with 1 and a message where something is wrong."""
-    study = Study(**{name: getattr(FLAGS, name) for name in Study._fields})
+    study = Study(
+        pathlib.Path(FLAGS.workdir),
+        FLAGS.env,
+        FLAGS.num_frames,
+        FLAGS.replay_fraction,
+        FLAGS.replay_capacity,
+    )
     seeds = range(FLAGS.seeds)
     try:
         corrections, costs, lags = parse_flags()
@@ -326,12 +333,10 @@ def main(_):
         cells = list(dict.fromkeys(cells))  # A lag of 0 is in both.
         # Seed by seed: what is stopped half-way has something of everything.
         runs = [(cell, seed) for seed in seeds for cell in cells]
-        for cell, seed in runs:
-            study.config(cell, seed)
         output = pathlib.Path(FLAGS.output or FLAGS.workdir)
         output.mkdir(parents=True, exist_ok=True)
-        run_all(study, runs, FLAGS.processes or len(os.sched_getaffinity(0)))
-    except (OSError, ValueError, ImportError) as error:
+        run_all(study, runs)
+    except (OSError, ValueError, RunFailedError) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
         sys.exit("Stopped; the same command goes on from here.")
