@@ -14,6 +14,9 @@ from acme_impala import builder as builder_lib
 from acme_impala import networks, replay, types
 from acme_impala.config import IMPALAConfig
 
+# For threads that wait for the server to notice that nobody needs it any more.
+_CLOSE_SECONDS = 3.0
+
 
 class IMPALA(acme.Actor, acme.VariableSource):
     """Acts and learns in one process, for `acme.EnvironmentLoop` and for tests.
@@ -118,7 +121,7 @@ class IMPALA(acme.Actor, acme.VariableSource):
         """Agent steps that were only to fill the replay table."""
         return self._dataset.steps_dropped
 
-    def close(self, seconds: float) -> int | None:
+    def drain(self, seconds: float) -> int | None:
         """Ends acting and learning.
 
         Args:
@@ -129,6 +132,11 @@ class IMPALA(acme.Actor, acme.VariableSource):
         """
         closing = replay.in_background(lambda: self._adder.close(seconds))
         return self._dataset.drain(closing.done, seconds)
+
+    def close(self):
+        """Ends the server and all threads; `drain` comes before."""
+        self._dataset.close(_CLOSE_SECONDS)
+        self._server.stop()
 
     def _learn(self):
         """Learns from the batches that are complete."""

@@ -346,6 +346,10 @@ class ActingRecorder:
         with self._lock:
             self._record(num_steps, episodes, unrolls_written)
 
+    def close(self):
+        """Closes the log."""
+        self._logger.close()
+
     def _record(self, num_steps: int, episodes: list[playing.Episode], unrolls_written: int):
         self._steps += num_steps
         self._episodes += len(episodes)
@@ -457,3 +461,8 @@ class Evaluator:
         self._logger.write(self.summary)
         name = getattr(self._config.environment_factory, "name", "")
         learning_curve.plot(self._directory, name)
+
+    def close(self):
+        """Closes environments and log."""
+        self._batch.close()
+        self._logger.close()

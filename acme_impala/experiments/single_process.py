@@ -113,11 +113,10 @@ def _run(config: ExperimentConfig, prepared: preparation.Prepared) -> Mapping[st
                     break
         except KeyboardInterrupt:
             pass  # The user's way to end a run.
-        queued = agent.close(nodes.DRAIN_SECONDS)
+        queued = agent.drain(nodes.DRAIN_SECONDS)
         checkpointer.save(counter.get_counts())
-        learner_logger.close()
-        table_log.close()
-    environment.close()
+    for part in (learner_logger, table_log, recorder, evaluator, environment, agent):
+        part.close()
     frames_per_step = config.agent.frames_per_step
     accounts.hand_in(
         directory,

@@ -127,10 +127,17 @@ class UnrollDataset(Iterator[types.Unroll]):
         """
         return (batch + 1) * self._batch_size
 
-    def close(self):
-        """Ends the iteration, and the thread that waits for the next batch."""
+    def close(self, seconds: float = 0.0):
+        """Ends the iteration, and the thread that waits for the next batch.
+
+        Args:
+            seconds: to wait for the thread's end. Where the server is stopped before, it looks for
+                it for a long time; a process that exits need not care.
+        """
         self._ended = True
         self._queue.stop()
+        if self._next_batch:
+            futures.wait([self._next_batch], seconds)
 
     def _has_taken_all(self) -> bool:
         queue = self._client.server_info(timeout=1)[tables.QUEUE]

@@ -74,10 +74,10 @@ class MixedDataset(UnrollDataset):
         )
         return learned + self._num_dropped
 
-    def close(self):
+    def close(self, seconds: float = 0.0):
         """Ends the iteration, and the threads that wait for the next batch."""
-        super().close()
         self._replay.stop()
+        super().close(seconds)
 
     def _gather(self) -> tuple[types.Batch, int]:
         num_replayed = self._config.num_replayed(self._batches, self._batch_size)

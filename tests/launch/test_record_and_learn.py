@@ -35,10 +35,10 @@ def results(tmp_path_factory):
     ]  # fmt: skip
     commands = {
         "teacher": ["launch/evaluate.py", f"--workdir={root / 'run'}", "--episodes=200"],
-        "record": [*record, "--num_frames=30000"],
+        "record": [*record, "--num_frames=20000"],
         "again": [*record, "--num_frames=100"],
-        "learn": [*learn, "--num_frames=100000"],
-        "go on": [*learn, "--num_frames=130000", "--accept_new_config"],
+        "learn": [*learn, "--num_frames=90000"],
+        "go on": [*learn, "--num_frames=100000", "--accept_new_config"],
         "evaluate": ["launch/evaluate.py", f"--workdir={root / 'learned'}", "--episodes=200"],
         "no run": ["launch/record.py", f"--workdir={root}", f"--recording={root / 'x'}"],
         "no recording": ["launch/learn.py", f"--recording={root}"],
@@ -73,9 +73,9 @@ def test_a_policy_learns_to_do_better_than_the_one_it_has_only_the_recording_of(
         assert status == 0, output
     assert mean_return(outputs["teacher"][1]) < 0.8
     assert mean_return(outputs["evaluate"][1]) >= 0.9
-    assert replay.Recording(str(root / "recording")).description["frames"] >= 30000
-    assert "100k/100k frames" in outputs["learn"][1]
-    assert "130k/130k frames" in outputs["go on"][1]
+    assert replay.Recording(str(root / "recording")).description["frames"] >= 20000
+    assert "90k/90k frames" in outputs["learn"][1]
+    assert "100k/100k frames" in outputs["go on"][1]
 
 
 @pytest.mark.parametrize(

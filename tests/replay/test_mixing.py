@@ -43,7 +43,7 @@ def mixing(config, batch_size, queue_capacity=None):
             yield dataset, client, thread.start
         finally:
             stop.set()
-            dataset.close()
+            dataset.close(seconds=3.0)
             if thread.ident:
                 thread.join()
 
@@ -195,7 +195,7 @@ def test_any_combination_runs_for_a_thousand_batches_or_is_refused_at_once():
                 assert batch.replayed.sum() == config.num_replayed(number, batch_size)
                 priorities.update(
                     batch.keys[batch.replayed],
-                    rng.random() * batch.replayed.sum() ** np.ones(batch.replayed.sum()),
+                    np.full(batch.replayed.sum(), rng.random()),
                 )
         ran += 1
     assert refused > ran
