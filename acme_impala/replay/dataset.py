@@ -87,11 +87,8 @@ class UnrollDataset(Iterator[types.Unroll]):
                 except futures.TimeoutError:
                     if self._should_stop():
                         raise StopIteration from None
-        except StopIteration:
-            self._ended = True  # What is left may still be counted, by `drain`.
-            raise
         except BaseException:
-            self.close()
+            self._ended = True  # What is left may still be counted, by `drain`.
             raise
         self._steps_given += num_steps
         self._next_batch = in_background(self._gather)

@@ -10,7 +10,7 @@ from acme_impala import types
 # had so far of a request for several.
 _MAX_IN_FLIGHT = 1
 # How long the sampler waits for an item before it looks whether it should stop.
-_SAMPLER_MILLISECONDS = 1000
+_SAMPLER_MILLISECONDS = 300
 
 
 class ItemReader:

@@ -126,5 +126,6 @@ def test_evaluating_leaves_the_run_as_it_is(results, tmp_path_factory):
         "tensorboard",
         "learning_curve.png",
         "failures",
+        "accounts",
         "replay",
     }

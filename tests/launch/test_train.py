@@ -172,7 +172,7 @@ import json, runpy, sys
 sys.path.insert(0, "launch")
 import train
 from absl import app
-app.run(lambda _: print("config:", json.dumps(train.make_config(train.make_preset()).to_json())))
+app.run(lambda _: print("config:", json.dumps(train.make_config(train.hyperparameters.make_preset(train.FLAGS.env)).to_json())))
 """
 
 
