@@ -172,7 +172,10 @@ import json, runpy, sys
 sys.path.insert(0, "launch")
 import train
 from absl import app
-app.run(lambda _: print("config:", json.dumps(train.make_config(train.hyperparameters.make_preset(train.FLAGS.env)).to_json())))
+def show(_):
+    preset = train.hyperparameters.make_preset(train.FLAGS.env)
+    print("config:", json.dumps(train.make_config(preset).to_json()))
+app.run(show)
 """
 
 
