@@ -18,19 +18,17 @@ def corrections(*flags):
 
 def test_table_and_plots_and_nothing_is_run_twice(tmp_path):
     flags = (
-        f"--workdir={tmp_path / 'runs'}", f"--output={tmp_path / 'out'}", "--num_frames=400",
-        "--seeds=1", "--corrections=vtrace", "--entropy_costs=0.003", "--lags=0,2",
+        f"--workdir={tmp_path / 'runs'}", f"--output={tmp_path / 'out'}", "--num_frames=200",
+        "--seeds=1", "--corrections=vtrace", "--entropy_costs=0.003", "--lags=0",
     )  # fmt: skip
     first = corrections(*flags)
     assert first.returncode == 0, first.stdout
-    assert "3/3" in first.stdout
+    assert "2/2" in first.stdout
     table = (tmp_path / "out" / "corrections.md").read_text()
     assert re.search(r"\| vtrace \| no \| -?\d\.\d{3} \[", table)
     assert re.search(r"\| vtrace \| yes \| -?\d\.\d{3} \[", table)
     for name in ("corrections.png", "policy_lag.png"):
         assert (tmp_path / "out" / name).read_bytes()[1:4] == b"PNG"
-    lag2 = tmp_path / "runs" / "vtrace-lag2-entropy0.003-seed0"
-    assert '"actor_lag": 2' in (lag2 / "config.json").read_text()
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("*.csv")}
     (tmp_path / "out" / "corrections.md").unlink()
     assert corrections(*flags).returncode == 0
