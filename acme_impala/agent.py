@@ -1,5 +1,6 @@
 """The single-process agent: actor, queue and learner behind one acme.Actor."""
 
+import functools
 import tempfile
 from collections.abc import Sequence
 
@@ -36,7 +37,8 @@ class IMPALA(acme.Actor, acme.VariableSource):
         environment_name: str = "the environment",
         counter: counting.Counter | None = None,
         logger: loggers.Logger | None = None,
-        replay_checkpointer: reverb.checkpointers.CheckpointerBase | None = None,
+        replay_directory: str | None = None,
+        saved_replay: str | None = None,
     ):
         """Makes the agent and its Reverb server.
 
@@ -49,8 +51,9 @@ class IMPALA(acme.Actor, acme.VariableSource):
             environment_name: named in errors.
             counter: told of learner steps and environment frames.
             logger: told of the learner's metrics.
-            replay_checkpointer: what Reverb saves its tables with, and fills them from at first;
-                None: a temporary directory.
+            replay_directory: where Reverb saves its tables when it is asked to; None: a temporary
+                directory.
+            saved_replay: what it saved before, to fill the tables from.
 
         Raises:
             ValueError: network and environment do not fit each other.
@@ -59,15 +62,17 @@ class IMPALA(acme.Actor, acme.VariableSource):
         networks.check_network(network, environment_spec)
         builder = builder_lib.IMPALABuilder(config, networks.state_spec(network))
         directory = None
-        if not replay_checkpointer:
+        if not replay_directory:
             # Without a directory of ours, the server leaves one of its own in /tmp behind.
             directory = tempfile.TemporaryDirectory(prefix="acme_impala_reverb_")
-            replay_checkpointer = reverb.checkpointers.DefaultCheckpointer(directory.name)
-        server = reverb.Server(
-            builder.make_replay_tables(environment_spec), None, replay_checkpointer
+            replay_directory = directory.name
+        server = replay.start_server(
+            functools.partial(builder.make_replay_tables, environment_spec),
+            None,
+            replay_directory,
+            saved_replay,
         )
         self.replay_client = client = reverb.Client(f"localhost:{server.port}")
-        client.reset(replay.QUEUE)  # Unrolls that waited when a checkpoint was written are old.
         self._adder = builder.make_adder(client, environment_name=environment_name)
         self._dataset = builder.make_dataset_iterator(client)
         self.learner = builder.make_learner(

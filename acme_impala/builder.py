@@ -35,15 +35,19 @@ class IMPALABuilder:
             state_spec: nest of tf.TensorSpec of the network's recurrent state, without a batch
                 dimension: `networks.state_spec(network)`; () for a network without recurrence.
             unrolls_per_item: unrolls that actors write as one Reverb item; more than one only with
-                `make_batch_actor`. With replay it is one.
+                `make_batch_actor`. With replay it may become less, so that they can be drawn.
             learner_runs_alongside: whether unrolls are taken from the queue while actors act, so
                 that it need not hold a whole batch. It then holds one item, if `queue_size` is
                 None: the less waits, the less grows old.
         """
         self._config = config
         self._state_spec = state_spec
-        # Replayed unrolls are drawn one by one.
-        self.unrolls_per_item = 1 if config.replay.fraction else unrolls_per_item
+        self.unrolls_per_item = unrolls_per_item
+        if config.replay.fraction:
+            self.unrolls_per_item = config.replay.unrolls_per_item(
+                unrolls_per_item, config.batch_size
+            )
+        self._writes_come_whole = self.unrolls_per_item == unrolls_per_item
         self._learner_runs_alongside = learner_runs_alongside
 
     def make_replay_tables(self, environment_spec: specs.EnvironmentSpec) -> list[reverb.Table]:
@@ -68,8 +72,8 @@ class IMPALABuilder:
             return config.queue_size
         if not self._learner_runs_alongside:
             return config.batch_size
-        # Items that are single unrolls come one by one, a batch of environments' at a time.
-        return config.replay.most_fresh(config.batch_size) if config.replay.fraction else 0
+        # A batch of environments writes all its items at once, and then waits until they are taken.
+        return 0 if self._writes_come_whole else config.replay.most_fresh(config.batch_size)
 
     def make_dataset_iterator(
         self,

@@ -27,6 +27,10 @@ class ReplayConfig:
         sampler: which unroll is taken: 'uniform', 'fifo' (the oldest), 'lifo' (the newest), or
             'prioritized', in proportion to priority ** priority_exponent.
         remover: which unroll goes when the table is full: any of the same.
+        single_unrolls: draw each unroll by itself. By default those that actors wrote together, and
+            that fill the replayed part of a batch together, are drawn together: a server holds
+            less than half as much then, and writing and reading cost less. A prioritized sampler or
+            remover always tells unrolls apart.
         priority_exponent: of a prioritized sampler or remover.
         priority: what the learner finds about an unroll whenever it is replayed: the mean over its
             rows of the absolute V-trace 'advantage' (of the policy gradient) or 'td_error'
@@ -45,6 +49,7 @@ class ReplayConfig:
     min_size: int | None = None
     sampler: Selector = "uniform"
     remover: Selector = "fifo"
+    single_unrolls: bool = False
     priority_exponent: float = 0.6
     priority: Priority = "advantage"
     max_times_sampled: int | None = None
@@ -95,6 +100,19 @@ class ReplayConfig:
         """Whether priorities matter."""
         return "prioritized" in (self.sampler, self.remover)
 
+    def unrolls_per_item(self, written_together: int, batch_size: int) -> int:
+        """Returns how many unrolls are drawn together.
+
+        Args:
+            written_together: unrolls that actors can write as one item; they fill a batch.
+            batch_size: B.
+        """
+        num_replayed = self.fraction * batch_size
+        is_whole = math.isclose(num_replayed, round(num_replayed), abs_tol=1e-6)
+        if self.single_unrolls or self.is_prioritized or not is_whole:
+            return 1
+        return math.gcd(written_together, batch_size, round(num_replayed))
+
     @property
     def samples_of_each(self) -> float:
         """How often an unroll is replayed on average: f / (1 - f)."""
@@ -123,8 +141,11 @@ class ReplayConfig:
         return self.min_size or self.most_fresh(batch_size)
 
     def least_error_buffer(self, batch_size: int) -> float:
-        """Returns samples by which a learner that is a batch ahead lets the ratio be off."""
-        return 2.0 * (batch_size + 2) * max(1.0, self.samples_of_each)
+        """Returns samples by which a learner that is a batch ahead lets the ratio be off.
+
+        Both may be counted in items instead of unrolls.
+        """
+        return 6.0 * batch_size * max(1.0, self.samples_of_each)
 
     def check_batches(self, batch_size: int):
         """Checks what concerns batches.

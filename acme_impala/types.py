@@ -57,7 +57,7 @@ class Batch(NamedTuple):
 
     unroll: Unroll  # [T+1, B, ...]
     replayed: Nest  # [B] bool
-    keys: Nest  # [B] uint64: a replayed unroll's in the replay table
+    keys: Nest  # [B] uint64: of a replayed unroll's item in the replay table
     times_sampled: Nest  # [B] int64: how often one was replayed, this time included
 
 

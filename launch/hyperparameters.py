@@ -49,6 +49,7 @@ flags.DEFINE_integer("replay_capacity", None, "Unrolls that the replay table hol
 flags.DEFINE_integer("replay_min_size", None, "Unrolls in it before learning starts.")
 flags.DEFINE_enum("replay_sampler", None, SELECTORS, "Which unroll is replayed.")
 flags.DEFINE_enum("replay_remover", None, SELECTORS, "Which one goes when the table is full.")
+flags.DEFINE_bool("replay_single_unrolls", None, "Draw each unroll by itself.")
 flags.DEFINE_float("replay_priority_exponent", None, "Of a prioritized sampler or remover.")
 flags.DEFINE_enum("replay_priority", None, PRIORITIES, "What makes an unroll's priority.")
 flags.DEFINE_integer("replay_max_times_sampled", None, "Unrolls replayed so often go.")

@@ -9,6 +9,7 @@ import reverb
 from acme.utils import counting, loggers
 
 from acme_impala import IMPALABuilder, IMPALAConfig, environments, networks
+from acme_impala.replay_config import ReplayConfig
 
 METHODS = ("replay_tables", "dataset_iterator", "adder", "actor", "learner")
 CONFIG = IMPALAConfig(unroll_length=5, batch_size=2)
@@ -49,6 +50,25 @@ def test_a_queue_holds_no_more_than_it_must(config, alongside, items):
     builder = IMPALABuilder(config, unrolls_per_item=4, learner_runs_alongside=alongside)
     (table,) = builder.make_replay_tables(spec)
     assert table.info.max_size == items
+
+
+@pytest.mark.parametrize(
+    ("fields", "unrolls_per_item", "queue_items"),
+    [
+        ({"fraction": 0.5}, 4, 1),
+        ({"fraction": 0.25}, 2, 4),  # Not all that actors write together: the fresh of a batch.
+        ({"fraction": 0.5, "sampler": "prioritized"}, 1, 5),
+    ],
+)
+def test_queue_and_replay_hold_the_same_items(fields, unrolls_per_item, queue_items):
+    config = IMPALAConfig(batch_size=8, replay=ReplayConfig(capacity=30, **fields))
+    builder = IMPALABuilder(config, unrolls_per_item=4, learner_runs_alongside=True)
+    spec = acme.make_environment_spec(environments.Catch())
+    queue, table = builder.make_replay_tables(spec)
+    assert table.info.signature == queue.info.signature
+    assert table.info.signature.reward.shape[1] == unrolls_per_item
+    assert queue.info.max_size == queue_items
+    assert table.info.max_size == -(-30 // unrolls_per_item)
 
 
 def make_network(core="lstm"):

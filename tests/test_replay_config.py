@@ -33,6 +33,27 @@ def test_half_of_an_odd_batch_takes_turns():
 
 
 @pytest.mark.parametrize(
+    ("fields", "written_together", "batch_size", "drawn_together"),
+    [
+        ({"fraction": 0.5}, 16, 32, 16),
+        ({"fraction": 0.5}, 32, 32, 16),
+        ({"fraction": 0.25}, 16, 32, 8),
+        ({"fraction": 0.5}, 7, 7, 1),  # 3 and 4 in turn.
+        ({"fraction": 0.3}, 10, 10, 1),
+        ({"fraction": 0.29}, 100, 100, 1),  # 28.999999999999996 in floating-point numbers.
+        ({"fraction": 0.5, "single_unrolls": True}, 16, 32, 1),
+        ({"fraction": 0.5, "sampler": "prioritized"}, 16, 32, 1),
+        ({"fraction": 0.5, "remover": "prioritized"}, 16, 32, 1),
+    ],
+)
+def test_unrolls_are_drawn_together_where_they_fill_every_replayed_part(
+    fields, written_together, batch_size, drawn_together
+):
+    config = ReplayConfig(**fields)
+    assert config.unrolls_per_item(written_together, batch_size) == drawn_together
+
+
+@pytest.mark.parametrize(
     ("fields", "message"),
     [
         ({"fraction": 1.0}, "fraction.*1.0"),

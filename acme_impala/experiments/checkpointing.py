@@ -11,8 +11,7 @@ import reverb
 import tensorflow as tf
 from absl import logging
 
-from acme_impala import learning, networks
-from acme_impala.experiments.run_directory import RunDirectory
+from acme_impala import learning, networks, replay
 
 _PREFIX = "checkpoint"
 _COUNTS, _REPLAY = "counts", "replay"  # Names within a checkpoint.
@@ -38,7 +37,7 @@ class Checkpointer:
         directory: pathlib.Path,
         learner: learning.IMPALALearner,
         max_to_keep: int,
-        replay: reverb.Client | None = None,
+        replay_client: reverb.Client | None = None,
     ):
         """Makes a checkpointer.
 
@@ -46,11 +45,11 @@ class Checkpointer:
             directory: of the checkpoints.
             learner: whose state is saved.
             max_to_keep: older checkpoints are deleted.
-            replay: of the server whose replay table is saved too; None: without replay.
+            replay_client: of the server whose replay table is saved too; None: without replay.
         """
         self._learner = learner
         self._directory = directory
-        self._replay_client = replay
+        self._replay_client = replay_client
         self._saved_step = -1
         self._counts = tf.Variable("{}", trainable=False)
         self._replay = tf.Variable("", trainable=False)  # A path from `directory`.
@@ -76,7 +75,9 @@ class Checkpointer:
         learner = {"learner_steps": self._learner.steps, "learner_frames": self._learner.frames}
         self._counts.assign(json.dumps({**counts, **learner}))
         if self._replay_client:
-            self._replay.assign(os.path.relpath(self._save_replay(), self._directory))
+            path = self._directory.parent / "replay" / f"{_PREFIX}-{self._learner.steps}"
+            replay.save_tables(self._replay_client, path)
+            self._replay.assign(os.path.relpath(path, self._directory))
         self._manager.save(checkpoint_number=self._learner.steps)
         self._saved_step = self._learner.steps
         if self._replay_client:
@@ -88,16 +89,6 @@ class Checkpointer:
         self._saved_step = self._learner.steps
         self._learner.publish_restored()
 
-    def _save_replay(self) -> pathlib.Path:
-        """Lets Reverb write its tables; returns where that is."""
-        written = pathlib.Path(self._replay_client.checkpoint())
-        # Out of Reverb's sight, which deletes what it wrote before: that is part of a whole set
-        # until the next is whole.
-        kept = written.parent.parent / f"{_PREFIX}-{self._learner.steps}"
-        if kept.exists():  # Of a start that was killed before it could write the rest.
-            shutil.rmtree(kept)
-        return written.rename(kept)
-
     def _delete_replays(self):
         """Deletes what Reverb wrote for checkpoints that are not there any more."""
         kept = {pathlib.Path(path).name for path in self._manager.checkpoints}
@@ -105,24 +96,6 @@ class Checkpointer:
         for path in root.glob(f"{_PREFIX}-*"):
             if path.name not in kept:
                 shutil.rmtree(path)
-
-
-def make_replay_checkpointer(
-    directory: RunDirectory, found: Found | None
-) -> reverb.checkpointers.CheckpointerBase:
-    """Makes what a Reverb server saves its tables with, and fills them from at first.
-
-    Args:
-        directory: the run's.
-        found: the checkpoint that the run goes on from.
-    """
-    # Reverb loads the newest that it finds where it writes to, whatever it belongs to: so that is
-    # emptied, and what the tables are filled from is named.
-    working = directory.replay / "working"
-    shutil.rmtree(working, ignore_errors=True)
-    return reverb.checkpointers.DefaultCheckpointer(
-        str(working), fallback_checkpoint_path=found.replay if found else None
-    )
 
 
 def newest_whole(directory: pathlib.Path) -> Found | None:
@@ -141,11 +114,11 @@ def newest_whole(directory: pathlib.Path) -> Found | None:
             reader = tf.train.load_checkpoint(path)
             for name in reader.get_variable_to_shape_map():
                 reader.get_tensor(name)  # Every tensor has a checksum, which reading checks.
-            replay = _read(reader, _REPLAY)
-            if replay:
-                replay = str((directory / replay).resolve())
-                _check_replay(pathlib.Path(replay))
-            return Found(path, json.loads(_read(reader, _COUNTS)), replay or None)
+            tables = _read(reader, _REPLAY) or None
+            if tables:
+                tables = str((directory / tables).resolve())
+                replay.check_saved(pathlib.Path(tables))
+            return Found(path, json.loads(_read(reader, _COUNTS)), tables)
         except Exception as error:  # TensorFlow raises many kinds, IndexError for a short file.
             logging.warning(
                 "The checkpoint %s is broken and passed over for the one before it (%s).",
@@ -169,20 +142,6 @@ def restore_network(path: str, network: networks.Network):
 
 def _read(reader: Any, name: str) -> str:
     return reader.get_tensor(f"{name}/.ATTRIBUTES/VARIABLE_VALUE").decode()
-
-
-def _check_replay(path: pathlib.Path):
-    """Reads what Reverb wrote, of which every record has a checksum.
-
-    Raises:
-        Exception: something is missing or broken.
-    """
-    files = [str(path / name) for name in ("tables.tfrecord", "chunks.tfrecord")]
-    if not (path / "DONE").exists():
-        raise ValueError(f"{path} was not written to its end.")
-    with tf.device("/CPU:0"):
-        for _ in tf.data.TFRecordDataset(files):
-            pass
 
 
 def _number(index: pathlib.Path) -> int:

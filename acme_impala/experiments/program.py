@@ -8,7 +8,7 @@ import reverb
 from launchpad import address as lp_address
 
 from acme_impala import replay as replay_lib
-from acme_impala.experiments import checkpointing, nodes, preparation
+from acme_impala.experiments import nodes, preparation
 from acme_impala.experiments.config import ExperimentConfig
 from acme_impala.experiments.layout import ActorLayout
 from acme_impala.experiments.processes import SharedEvent, guarded, prepare_process
@@ -42,25 +42,29 @@ class ReplayNode(lp.ReverbNode):
     def __init__(
         self,
         make_tables: Callable[[], list[reverb.Table]],
-        make_checkpointer: Callable[[], reverb.checkpointers.CheckpointerBase],
+        directory: RunDirectory,
+        saved: str | None,
         learner_has_ended: SharedEvent,
     ):
         """Makes a node.
 
         Args:
             make_tables: called in the node's process.
-            make_checkpointer: called there too.
+            directory: the run's.
+            saved: tables of a checkpoint, to go on from.
             learner_has_ended: set by the learner.
         """
-        super().__init__(make_tables, make_checkpointer)
+        super().__init__(make_tables)
+        self._directory = directory
+        self._saved = saved
         self._learner_has_ended = learner_has_ended
 
     def run(self):
         """Serves until the program stops and the learner has counted what is left."""
         port = lp_address.get_port_from_address(self._address.resolve())
-        server = reverb.Server(self._priority_tables_fn(), port, self._checkpoint_ctor())
-        # Unrolls that waited when a checkpoint was written were acted by a policy of that time.
-        reverb.Client(f"localhost:{port}").reset(replay_lib.QUEUE)
+        server = replay_lib.start_server(
+            self._priority_tables_fn, port, self._directory.make_replay_directory(), self._saved
+        )
         lp.wait_for_stop()
         self._learner_has_ended.wait(_LEARNER_SECONDS)
         server.stop()
@@ -112,9 +116,9 @@ def make_program(
 
     program = lp.Program(name)
     tables = functools.partial(builder.make_replay_tables, prepared.environment_spec)
-    checkpointer = functools.partial(checkpointing.make_replay_checkpointer, directory, checkpoint)
     learner_has_ended = SharedEvent()
-    replay_node = ReplayNode(node(tables, "replay"), checkpointer, learner_has_ended)
+    saved = checkpoint.replay if checkpoint else None
+    replay_node = ReplayNode(node(tables, "replay"), directory, saved, learner_has_ended)
     counts = checkpoint.counts if checkpoint else {}
     counter_node = lp.CourierNode(node(nodes.make_counter, "counter"), counts)
     replay, counter = replay_node.create_handle(), counter_node.create_handle()

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import pathlib
+import shutil
 from typing import Any, TextIO
 
 from acme_impala.experiments.config import ExperimentConfig
@@ -32,6 +33,12 @@ class RunDirectory:
         self.failures = self.root / "failures"
         self.accounts = self.root / "accounts"
         self.replay = self.root / "replay"
+
+    def make_replay_directory(self) -> str:
+        """Empties the place where a Reverb server writes its tables; returns its path."""
+        working = self.replay / "working"
+        shutil.rmtree(working, ignore_errors=True)
+        return str(working)
 
 
 # Open files whose locks this process holds, by run directory.

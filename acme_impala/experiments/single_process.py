@@ -67,7 +67,8 @@ def _run(config: ExperimentConfig, prepared: preparation.Prepared) -> Mapping[st
         environment_name=getattr(config.environment_factory, "name", "the environment"),
         counter=counting.Counter(counter, "learner", time_delta=0.0),
         logger=learner_logger,
-        replay_checkpointer=checkpointing.make_replay_checkpointer(directory, found),
+        replay_directory=directory.make_replay_directory(),
+        saved_replay=found.replay if found else None,
     )
     learner = agent.learner
     checkpointer = checkpointing.Checkpointer(

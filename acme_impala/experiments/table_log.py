@@ -17,8 +17,8 @@ class TableLog:
 
         Args:
             client: of the server.
-            logger: told of each table's items, and of the items inserted and sampled a second, by
-                Reverb's own count; by names that begin with the table's.
+            logger: told of each table's unrolls, and of the unrolls inserted and sampled a second,
+                by Reverb's own count of its items; by names that begin with the table's.
         """
         self._client = client
         self._logger = logger
@@ -41,15 +41,16 @@ class TableLog:
         counts = {}
         for name, table in sorted(tables.items()):
             limiter = table.rate_limiter_info
+            unrolls_per_item = table.signature.reward.shape[1]
             counts[name] = limiter.insert_stats.completed, limiter.sample_stats.completed
-            row[f"{name}_size"] = table.current_size
+            row[f"{name}_size"] = unrolls_per_item * table.current_size
             for action, count, before in zip(
                 ("inserts", "samples"),
                 counts[name],
                 self._last.get(name, counts[name]),
                 strict=True,
             ):
-                row[f"{name}_{action}_per_second"] = (count - before) / seconds
+                row[f"{name}_{action}_per_second"] = unrolls_per_item * (count - before) / seconds
         self._last, self._last_time = counts, now
         self._logger.write(row)
 

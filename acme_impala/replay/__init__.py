@@ -6,6 +6,7 @@ from acme_impala.replay.mixing import MixedDataset
 from acme_impala.replay.priorities import PriorityWriter
 from acme_impala.replay.reader import ItemReader
 from acme_impala.replay.recording import RecordedUnrolls, Recording, RecordingWriter
+from acme_impala.replay.server import check_saved, save_tables, start_server
 from acme_impala.replay.tables import QUEUE, REPLAY, make_queue, make_replay, unroll_signature
 from acme_impala.replay.writer import UnrollWriter
 
@@ -22,8 +23,11 @@ __all__ = [
     "UnrollAdder",
     "UnrollDataset",
     "UnrollWriter",
+    "check_saved",
     "in_background",
     "make_queue",
     "make_replay",
+    "save_tables",
+    "start_server",
     "unroll_signature",
 ]

@@ -45,15 +45,27 @@ class MixedDataset(UnrollDataset):
             batch_size: B, unrolls in a batch.
             config: what is replayed.
             should_stop: asked while waiting; when it says yes the iteration ends.
+
+        Raises:
+            ValueError: whole items do not fill a batch, or its replayed part.
         """
         super().__init__(client, batch_size, should_stop=should_stop)
         table = tables.wait_for_tables(client, should_stop)[tables.REPLAY]
+        self._unrolls_per_item = per_item = table.signature.reward.shape[1]
+        if config.unrolls_per_item(per_item, batch_size) != per_item:
+            raise ValueError(
+                f"Items of {per_item} unrolls do not fill the replayed part of batches of "
+                f"{batch_size} at fraction={config.fraction}: `ReplayConfig.unrolls_per_item` says "
+                "what does."
+            )
         self._config = config
         self._batch_size = batch_size
         self._replay = ItemReader(client, tables.REPLAY, table.signature)
-        self._missing = max(0, config.fill(batch_size) - table.current_size)
-        first_fresh = batch_size - config.num_replayed(0, batch_size)
-        self._num_dropped = max(0, self._missing - first_fresh)  # Before the first batch.
+        # Items, until the table holds what it should.
+        self._missing = max(0, -(-config.fill(batch_size) // per_item) - table.current_size)
+        first_fresh = (batch_size - config.num_replayed(0, batch_size)) // per_item
+        # Unrolls, before the first batch.
+        self._num_dropped = max(0, self._missing - first_fresh) * per_item
         self._fresh: collections.deque[types.Unroll] = collections.deque()  # For the next batch.
         self._batches = 0
         # The newest that were replayed. Those that are not in the table any more go from here too.
@@ -80,8 +92,11 @@ class MixedDataset(UnrollDataset):
         super().close(seconds)
 
     def _gather(self) -> tuple[types.Batch, int]:
-        num_replayed = self._config.num_replayed(self._batches, self._batch_size)
-        num_fresh = self._batch_size - num_replayed
+        num_items = self._batch_size // self._unrolls_per_item
+        num_replayed = (
+            self._config.num_replayed(self._batches, self._batch_size) // self._unrolls_per_item
+        )
+        num_fresh = num_items - num_replayed
         self._fill(num_fresh)
         replaying = in_background(lambda: [self._replay.take() for _ in range(num_replayed)])
         while len(self._fresh) < num_fresh:
@@ -91,11 +106,14 @@ class MixedDataset(UnrollDataset):
         self._batches += 1
         unroll = put_together([*fresh, *(item for _, item in replayed)], self.element_spec)
         keys = [key for key, _ in replayed]
+        times_sampled = [0] * num_fresh + list(map(self._count, keys))
         batch = types.Batch(
             unroll,
-            replayed=np.arange(self._batch_size) >= num_fresh,
-            keys=np.array([_NO_KEY] * num_fresh + keys, np.uint64),
-            times_sampled=np.array([0] * num_fresh + list(map(self._count, keys)), np.int64),
+            replayed=np.repeat(np.arange(num_items) >= num_fresh, self._unrolls_per_item),
+            keys=np.repeat(
+                np.array([_NO_KEY] * num_fresh + keys, np.uint64), self._unrolls_per_item
+            ),
+            times_sampled=np.repeat(times_sampled, self._unrolls_per_item),
         )
         return batch, sum(map(count_steps, fresh))
 
@@ -108,7 +126,7 @@ class MixedDataset(UnrollDataset):
                 self.steps_dropped += count_steps(self._fresh.popleft())
 
     def _count(self, key: int) -> int:
-        """Counts that an unroll was replayed; returns how often it was."""
+        """Counts that an item was replayed; returns how often it was."""
         times = self._times_sampled.pop(key, 0) + 1
         self._times_sampled[key] = times
         if len(self._times_sampled) > self._max_remembered:

@@ -86,22 +86,24 @@ def make_replay(signature: types.Unroll, config: ReplayConfig, batch_size: int) 
     """A table of unrolls that are learned from again.
 
     Args:
-        signature: of items of one unroll each, so that unrolls are drawn one by one.
+        signature: of its items, the queue's.
         config: sampler, remover and limits.
         batch_size: B of the learner.
     """
+    unrolls_per_item = signature.reward.shape[1]
     limiter = reverb.rate_limiters.MinSize(1)
     if config.samples_per_insert is not None:
+        error_buffer = config.error_buffer or config.least_error_buffer(batch_size)
         limiter = reverb.rate_limiters.SampleToInsertRatio(
             config.samples_per_insert,
-            config.fill(batch_size),
-            config.error_buffer or config.least_error_buffer(batch_size),
+            -(-config.fill(batch_size) // unrolls_per_item),
+            error_buffer / unrolls_per_item,
         )
     return reverb.Table(
         REPLAY,
         sampler=_selector(config.sampler, config),
         remover=_selector(config.remover, config),
-        max_size=config.capacity,
+        max_size=-(-config.capacity // unrolls_per_item),
         rate_limiter=limiter,
         max_times_sampled=config.max_times_sampled or 0,
         signature=signature,

@@ -30,7 +30,13 @@ def environment_spec(observations=None, num_actions=NUM_ACTIONS):
     )
 
 
-NUMBERED = replay.unroll_signature(environment_spec(specs.Array((), np.float32)), (), 1)
+def numbered(unrolls_per_item=1):
+    """The signature of unrolls of one step."""
+    spec = environment_spec(specs.Array((), np.float32))
+    return replay.unroll_signature(spec, (), 1, unrolls_per_item)
+
+
+NUMBERED = numbered()
 
 
 @contextlib.contextmanager
@@ -54,9 +60,10 @@ def serving(signature, capacity, *more_tables):
 class NumberedWriter:
     """Writes the unrolls 0, 1, 2, ... with their number as policy version."""
 
-    def __init__(self, client, tables=(replay.QUEUE,)):
+    def __init__(self, client, tables=(replay.QUEUE,), signature=NUMBERED):
         self._writer = client.trajectory_writer(num_keep_alive_refs=1)
         self._tables = tables
+        self._signature = signature
         self.written = 0
 
     def __enter__(self):
@@ -66,11 +73,12 @@ class NumberedWriter:
         self._writer.close()
 
     def write(self, count=1):
+        """Writes so many items."""
         for _ in range(count):
             unroll = tree.map_structure(
-                lambda spec: np.zeros(spec.shape, spec.dtype.as_numpy_dtype), NUMBERED
+                lambda spec: np.zeros(spec.shape, spec.dtype.as_numpy_dtype), self._signature
             )
-            versions = np.full_like(unroll.policy_version, self.written)
+            versions = self.written + np.arange(len(unroll.policy_version))
             self._writer.append(unroll._replace(policy_version=versions))
             for table in self._tables:
                 self._writer.create_item(
@@ -78,7 +86,7 @@ class NumberedWriter:
                     priority=1.0,
                     trajectory=tree.map_structure(lambda column: column[-1], self._writer.history),
                 )
-            self.written += 1
+            self.written += len(versions)
 
     def flush(self, timeout_ms=None):
         self._writer.flush(0, timeout_ms=timeout_ms)

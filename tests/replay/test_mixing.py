@@ -11,24 +11,25 @@ import pytest
 from acme_impala import IMPALAConfig, replay
 from acme_impala.replay_config import PRIORITIES, SELECTORS, ReplayConfig
 
-from .examples import NUMBERED, NumberedWriter, serving
+from .examples import NUMBERED, NumberedWriter, numbered, serving
 
 BOTH = (replay.REPLAY, replay.QUEUE)
 
 
 @contextlib.contextmanager
-def mixing(config, batch_size, queue_capacity=None):
+def mixing(config, batch_size, queue_capacity=None, unrolls_per_item=1):
     """Gives a dataset, a client and a function that starts a thread that writes for ever.
 
     The thread leaves off in the middle when the context ends, as an actor does.
     """
-    table = replay.make_replay(NUMBERED, config, batch_size)
+    signature = numbered(unrolls_per_item)
+    table = replay.make_replay(signature, config, batch_size)
     stop = threading.Event()
-    with serving(NUMBERED, queue_capacity or batch_size, table) as client:
+    with serving(signature, queue_capacity or batch_size, table) as client:
         dataset = replay.MixedDataset(client, batch_size, config)
 
         def write():
-            with NumberedWriter(client, BOTH) as writer:
+            with NumberedWriter(client, BOTH, signature) as writer:
                 while not stop.is_set():
                     writer.write()
                     while not stop.is_set():
@@ -52,11 +53,16 @@ def versions(batch):
     return np.asarray(batch.unroll.policy_version)
 
 
-@pytest.mark.parametrize("fraction", [0.5, 0.3, 0.9])
-@pytest.mark.parametrize("batch_size", [4, 7])
-def test_of_every_batch_the_fraction_is_replayed_and_no_fresh_unroll_is_lost(fraction, batch_size):
+@pytest.mark.parametrize(
+    ("fraction", "batch_size", "unrolls_per_item"),
+    [(0.5, 4, 1), (0.3, 7, 1), (0.9, 7, 1), (0.5, 8, 4), (0.25, 8, 2), (0.75, 4, 1)],
+)
+def test_of_every_batch_the_fraction_is_replayed_and_no_fresh_unroll_is_lost(
+    fraction, batch_size, unrolls_per_item
+):
     fresh = []
-    with mixing(ReplayConfig(fraction=fraction, capacity=50), batch_size) as (dataset, _, start):
+    config = ReplayConfig(fraction=fraction, capacity=50)
+    with mixing(config, batch_size, unrolls_per_item=unrolls_per_item) as (dataset, _, start):
         start()
         for number in range(150):
             batch = next(dataset)
@@ -69,6 +75,9 @@ def test_of_every_batch_the_fraction_is_replayed_and_no_fresh_unroll_is_lost(fra
             # What is replayed was written, at the most a queue's length after what was learned.
             assert versions(batch)[batch.replayed].max(initial=0) <= fresh[-1] + 4 * batch_size
             assert len(fresh) == dataset.num_taken(number)
+            # Unrolls of an item stay together.
+            blocks = versions(batch).reshape(-1, unrolls_per_item)
+            assert (blocks - blocks[:, :1] == np.arange(unrolls_per_item)).all()
     assert fresh == list(range(len(fresh)))
     assert abs(len(fresh) - 150 * batch_size * (1 - fraction)) < 1
 
@@ -84,6 +93,24 @@ def test_learning_starts_at_the_minimum_size_and_what_only_filled_the_table_is_c
         assert client.server_info()[replay.REPLAY].current_size >= 30
         assert versions(next(dataset))[:2].tolist() == [30, 31]
         assert dataset.steps_dropped == 28
+
+
+def test_whole_items_fill_the_table_and_the_first_batch():
+    config = ReplayConfig(fraction=0.5, capacity=100, min_size=30)
+    with mixing(config, batch_size=8, unrolls_per_item=4) as (dataset, client, start):
+        start()
+        assert versions(next(dataset))[:4].tolist() == [28, 29, 30, 31]
+        assert dataset.steps_dropped == 28
+        assert dataset.num_taken(0) == 32
+        assert client.server_info()[replay.REPLAY].max_size == 25
+
+
+def test_items_that_do_not_fill_the_replayed_part_are_refused():
+    config = ReplayConfig(fraction=0.5)
+    table = replay.make_replay(numbered(4), config, 4)
+    message = "Items of 4 unrolls do not fill the replayed part"
+    with serving(numbered(4), 4, table) as client, pytest.raises(ValueError, match=message):
+        replay.MixedDataset(client, 4, config)
 
 
 def test_by_default_nothing_is_dropped_while_the_table_fills():
@@ -180,14 +207,16 @@ def test_any_combination_runs_for_a_thousand_batches_or_is_refused_at_once():
     rng = random.Random(4)
     refused = ran = 0
     while ran < 6:
-        fields, batch_size = draw(rng), rng.choice([1, 2, 3, 4])
+        fields, batch_size = draw(rng), rng.choice([1, 2, 3, 4, 8])
         try:
             config = ReplayConfig(**fields)
             IMPALAConfig(batch_size=batch_size, replay=config)
         except ValueError:
             refused += 1
             continue
-        with mixing(config, batch_size, config.most_fresh(batch_size)) as (dataset, client, start):
+        num_fresh = config.most_fresh(batch_size)
+        per_item = config.unrolls_per_item(batch_size, batch_size)
+        with mixing(config, batch_size, num_fresh, per_item) as (dataset, client, start):
             start()
             priorities = replay.PriorityWriter(client)
             for number in range(1000):
