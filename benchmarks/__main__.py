@@ -83,8 +83,11 @@ def _measure(task: Task, names: list[str]) -> dict[str, Any]:
         _say(END_TO_END)
         measured["end_to_end"] = end_to_end.end_to_end(task, FLAGS.seconds)
     if FLAGS.acme:
-        _say("Acme's TF IMPALA")
-        measured["acme_tf"] = call_in_fresh_process(acme_tf.acme_tf, task, seconds=_ACME_SECONDS)
+        for name, variables in acme_tf.VARIANTS.items():
+            _say(name)
+            measured[name] = call_in_fresh_process(
+                acme_tf.acme_tf, task, seconds=_ACME_SECONDS, environment=variables
+            )
     return measured
 
 

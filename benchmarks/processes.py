@@ -7,19 +7,25 @@ import pathlib
 import signal
 import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 _OUTPUT = "output.txt"  # Of interest only where something goes wrong.
 
 
-def call_in_fresh_process(function: Callable[..., Any], *args: Any, seconds: float) -> Any:
+def call_in_fresh_process(
+    function: Callable[..., Any],
+    *args: Any,
+    seconds: float,
+    environment: Mapping[str, str] | None = None,
+) -> Any:
     """Calls a function in a process of its own, so that memory, threads and CPU time are its own.
 
     Args:
         function: can be pickled, as must be its arguments and its result.
         *args: of the function.
         seconds: after which it, and every process that it has started, is killed.
+        environment: variables of its environment that are to be other than here.
 
     Raises:
         RuntimeError: it has failed or takes too long; the message has its traceback and what it
@@ -29,7 +35,8 @@ def call_in_fresh_process(function: Callable[..., Any], *args: Any, seconds: flo
     receiver, sender = context.Pipe(duplex=False)
     with tempfile.TemporaryDirectory() as directory:
         process = context.Process(target=_call, args=(sender, directory, function, args))
-        process.start()
+        with _environment(environment or {}):  # What it imports is imported before it is called.
+            process.start()
         sender.close()
         failure = None
         try:
@@ -50,6 +57,17 @@ def call_in_fresh_process(function: Callable[..., Any], *args: Any, seconds: flo
                 + read_end(pathlib.Path(directory, _OUTPUT))
             )
     return result
+
+
+@contextlib.contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def kill_group(leader: int):

@@ -92,7 +92,7 @@ def make_agent(preset: presets.Preset) -> IMPALAConfig:
             given[name] = _parse(name, given[name])
     if "optimizer" in given:
         given["optimizer"] = {"rmsprop": RMSProp, "adam": Adam}[given["optimizer"]]()
-    return dataclasses.replace(preset.agent, replay=_replay(), **given)
+    return dataclasses.replace(preset.agent, replay=_replay(preset.agent.replay), **given)
 
 
 def make_network(preset: presets.Preset) -> networks.NetworkConfig:
@@ -108,10 +108,11 @@ def make_network(preset: presets.Preset) -> networks.NetworkConfig:
     return dataclasses.replace(preset.network, seed=FLAGS.seed, **given)
 
 
-def _replay() -> ReplayConfig:
+def _replay(preset: ReplayConfig) -> ReplayConfig:
     names = [field.name for field in dataclasses.fields(ReplayConfig)]
     given = {name: getattr(FLAGS, _REPLAY + name) for name in names}
-    return ReplayConfig(**{name: value for name, value in given.items() if value is not None})
+    given = {name: value for name, value in given.items() if value is not None}
+    return dataclasses.replace(preset, **given)
 
 
 def _parse(name: str, text: str) -> float | LinearSchedule | None:
