@@ -9,6 +9,7 @@ import threading
 
 import launchpad as lp
 import psutil
+from launchpad.launch import worker_manager
 from launchpad.nodes.python import local_multi_processing
 
 from acme_impala.experiments import learning_curve, run_directory
@@ -60,17 +61,23 @@ def launch(
     if launch_type not in LAUNCH_TYPES:
         raise ValueError(f"launch_type must be one of {', '.join(LAUNCH_TYPES)}: {launch_type!r}.")
     stop_is_wanted = threading.Event()  # Before Launchpad listens.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop_is_wanted.set())
-    program = make_program(
-        config, num_actors, environments_per_actor, accept_new_config=accept_new_config
-    )
-    directory = RunDirectory(config.workdir)
+    handlers = {
+        number: signal.signal(number, lambda *_: stop_is_wanted.set())
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
-        if not stop_is_wanted.is_set():
-            _run(program, directory, config, launch_type, stop_is_wanted)
+        program = make_program(
+            config, num_actors, environments_per_actor, accept_new_config=accept_new_config
+        )
+        directory = RunDirectory(config.workdir)
+        try:
+            if not stop_is_wanted.is_set():
+                _run(program, directory, config, launch_type, stop_is_wanted)
+        finally:
+            run_directory.release(directory)
     finally:
-        run_directory.release(directory)
+        for number, handler in handlers.items():
+            signal.signal(number, handler or signal.SIG_DFL)
 
 
 def _run(
@@ -81,6 +88,11 @@ def _run(
     stop_is_wanted: threading.Event,
 ):
     """Launches a program and waits for its end; raises NodeFailedError."""
+    if worker_manager._SIGNAL_HANDLERS is not None:
+        # Launchpad listens to signals, by which it also stops a program of threads, from its first
+        # program on, and takes it for granted at the next that nobody else has listened since.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, worker_manager._signal_dispatcher)
     manager = lp.launch(
         program,
         launch_type=launch_type,
