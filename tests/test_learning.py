@@ -362,11 +362,11 @@ def test_a_truncation_bootstraps_from_the_value_of_the_last_observation(
     net = make_network(spec, NetworkConfig(hidden_sizes=(16,)))
     config = IMPALAConfig(
         unroll_length=5, batch_size=4, discount=0.9, optimizer=Adam(), reward_clipping="none",
-        learning_rate=LinearSchedule(2e-2, 1e-3, 8000), entropy_cost=0.0, max_gradient_norm=None,
+        learning_rate=LinearSchedule(2e-2, 1e-3, 4500), entropy_cost=0.0, max_gradient_norm=None,
     )  # fmt: skip
     agent = IMPALA(spec, net, config, logger=loggers.NoOpLogger())
     quiet = loggers.NoOpLogger()
-    acme.EnvironmentLoop(environment, agent, logger=quiet).run(num_steps=10_000)
+    acme.EnvironmentLoop(environment, agent, logger=quiet).run(num_steps=5_500)
     (_, value), _ = net(np.ones((1, 1), np.float32), ())
     if converges:
         np.testing.assert_allclose(value, 10.0, atol=0.5)
