@@ -9,6 +9,7 @@ import threading
 
 import launchpad as lp
 import psutil
+from launchpad.launch import worker_manager
 from launchpad.nodes.python import local_multi_processing
 
 from acme_impala.experiments import learning_curve, run_directory
@@ -23,6 +24,10 @@ LAUNCH_TYPES = ("local_mp", "local_mt")
 # of a learner's memory. The first number is of heaps, the second, of bytes, is the size from which
 # memory comes from the kernel and goes back to it.
 _MALLOC = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": str(8 << 20)}
+# Of the process that holds a replay table. Unrolls of various sizes come and go there, and in a
+# heap the holes that they leave behind take a third of the table again. This costs the learner's
+# tensors a few per cent of its time.
+_MALLOC_WITH_REPLAY = {**_MALLOC, "MALLOC_MMAP_THRESHOLD_": str(64 << 10)}
 
 
 class NodeFailedError(RuntimeError):
@@ -56,32 +61,43 @@ def launch(
     if launch_type not in LAUNCH_TYPES:
         raise ValueError(f"launch_type must be one of {', '.join(LAUNCH_TYPES)}: {launch_type!r}.")
     stop_is_wanted = threading.Event()  # Before Launchpad listens.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop_is_wanted.set())
-    program = make_program(
-        config, num_actors, environments_per_actor, accept_new_config=accept_new_config
-    )
-    directory = RunDirectory(config.workdir)
+    handlers = {
+        number: signal.signal(number, lambda *_: stop_is_wanted.set())
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
-        if not stop_is_wanted.is_set():
-            _run(program, directory, config.num_frames, launch_type, stop_is_wanted)
+        program = make_program(
+            config, num_actors, environments_per_actor, accept_new_config=accept_new_config
+        )
+        directory = RunDirectory(config.workdir)
+        try:
+            if not stop_is_wanted.is_set():
+                _run(program, directory, config, launch_type, stop_is_wanted)
+        finally:
+            run_directory.release(directory)
     finally:
-        run_directory.release(directory)
+        for number, handler in handlers.items():
+            signal.signal(number, handler or signal.SIG_DFL)
 
 
 def _run(
     program: lp.Program,
     directory: RunDirectory,
-    num_frames: int,
+    config: ExperimentConfig,
     launch_type: str,
     stop_is_wanted: threading.Event,
 ):
     """Launches a program and waits for its end; raises NodeFailedError."""
+    if worker_manager._SIGNAL_HANDLERS is not None:
+        # Launchpad listens to signals, by which it also stops a program of threads, from its first
+        # program on, and takes it for granted at the next that nobody else has listened since.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, worker_manager._signal_dispatcher)
     manager = lp.launch(
         program,
         launch_type=launch_type,
         terminal="current_terminal",
-        local_resources=_local_resources(program),
+        local_resources=_local_resources(program, config.agent.replay.fraction > 0),
     )
     deaths: list[str] = []
     if launch_type == "local_mp":
@@ -89,7 +105,7 @@ def _run(
         watch.start()
     if stop_is_wanted.is_set():
         os.kill(os.getpid(), signal.SIGTERM)
-    with LiveLine(directory, num_frames):
+    with LiveLine(directory, config.num_frames):
         try:
             manager.wait()
         except Exception as error:  # Of a thread; its report is below, with its traceback.
@@ -106,17 +122,21 @@ def _run(
         )
 
 
-def _local_resources(program: lp.Program) -> dict[str, local_multi_processing.PythonProcess]:
+def _local_resources(
+    program: lp.Program, with_replay: bool
+) -> dict[str, local_multi_processing.PythonProcess]:
     """The processes' environments: only the learner sees a GPU, and all know their launcher."""
-    everywhere = {
-        LAUNCHER_VARIABLE: str(os.getpid()),
-        **{name: os.environ.get(name, value) for name, value in _MALLOC.items()},
-    }
-    no_gpu = {"CUDA_VISIBLE_DEVICES": "-1"}
+
+    def environment(is_learner: bool) -> dict[str, str]:
+        malloc = _MALLOC_WITH_REPLAY if is_learner and with_replay else _MALLOC
+        return {
+            LAUNCHER_VARIABLE: str(os.getpid()),
+            **{name: os.environ.get(name, value) for name, value in malloc.items()},
+            **({} if is_learner else {"CUDA_VISIBLE_DEVICES": "-1"}),
+        }
+
     return {
-        label: local_multi_processing.PythonProcess(
-            env=everywhere if label == "learner" else {**everywhere, **no_gpu}
-        )
+        label: local_multi_processing.PythonProcess(env=environment(label == "learner"))
         for label in program.groups
     }
 

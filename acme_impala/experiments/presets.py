@@ -59,7 +59,7 @@ def atari_quick(num_frames: int) -> Preset:
         batch_size=16,
         optimizer=Adam(),
         learning_rate=LinearSchedule(1e-3, 1e-4, num_frames),
-        replay=ReplayConfig(fraction=0.5, capacity=1000),
+        replay=ReplayConfig(fraction=0.5, capacity=1000, single_unrolls=True),
     )
     return single._replace(agent=agent, network=NetworkConfig(torso="shallow"))
 

@@ -2,6 +2,7 @@
 
 import collections
 from collections.abc import Callable
+from concurrent import futures
 
 import numpy as np
 import reverb
@@ -99,8 +100,11 @@ class MixedDataset(UnrollDataset):
         num_fresh = num_items - num_replayed
         self._fill(num_fresh)
         replaying = in_background(lambda: [self._replay.take() for _ in range(num_replayed)])
-        while len(self._fresh) < num_fresh:
-            self._fresh.append(self._take())
+        try:
+            while len(self._fresh) < num_fresh:
+                self._fresh.append(self._take())
+        finally:  # Whoever waits for this thread waits for the other too.
+            futures.wait([replaying])
         replayed = replaying.result()
         fresh = [self._fresh.popleft() for _ in range(num_fresh)]
         self._batches += 1
