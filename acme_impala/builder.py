@@ -1,7 +1,7 @@
 """Makes the parts of an IMPALA agent, by the signatures of Acme's builders."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import acme
 import numpy as np
@@ -27,6 +27,7 @@ class IMPALABuilder:
         state_spec: types.Nest = (),
         unrolls_per_item: int = 1,
         learner_runs_alongside: bool = False,
+        task_names: Sequence[str] = (),
     ):
         """Makes a builder.
 
@@ -39,6 +40,8 @@ class IMPALABuilder:
             learner_runs_alongside: whether unrolls are taken from the queue while actors act, so
                 that it need not hold a whole batch. It then holds one item, if `queue_size` is
                 None: the less waits, the less grows old.
+            task_names: of the tasks that are learned at once, where there are several. Each has a
+                queue, and the same share of batches.
         """
         self._config = config
         self._state_spec = state_spec
@@ -49,20 +52,23 @@ class IMPALABuilder:
             )
         self._writes_come_whole = self.unrolls_per_item == unrolls_per_item
         self._learner_runs_alongside = learner_runs_alongside
+        self._task_names = task_names
 
     def make_replay_tables(self, environment_spec: specs.EnvironmentSpec) -> list[reverb.Table]:
-        """Makes the queue of unrolls, and with replay the table beside it."""
+        """Makes the queue of unrolls, of each task, and with replay the table beside it."""
+        num_tasks = max(1, len(self._task_names))
         signature = replay.unroll_signature(
             environment_spec,
             self._state_spec,
             self._config.unroll_length,
             self.unrolls_per_item,
+            num_tasks,
         )
         config = self._config
-        queue = replay.make_queue(signature, self._queue_capacity)
-        if not config.replay.fraction:
-            return [queue]
-        return [queue, replay.make_replay(signature, config.replay, config.batch_size)]
+        made = replay.make_queues(signature, self._queue_capacity, num_tasks)
+        if config.replay.fraction:
+            made.append(replay.make_replay(signature, config.replay, config.batch_size))
+        return made
 
     @property
     def _queue_capacity(self) -> int:
@@ -145,6 +151,7 @@ class IMPALABuilder:
         replay_client: reverb.Client,
         variable_source: acme.VariableSource,
         *,
+        task: int = 0,
         environment_name: str = "the environment",
         should_stop: Callable[[], bool] = lambda: False,
     ) -> acting.IMPALABatchActor:
@@ -156,12 +163,14 @@ class IMPALABuilder:
             batch: the environments.
             replay_client: of the server that holds the queue.
             variable_source: what `variables_of_actors` gives.
+            task: which of several tasks the environments are of.
             environment_name: named in errors.
             should_stop: asked while waiting for room in the queue.
         """
         writer = replay.UnrollWriter(
             replay_client,
             batch.num_environments,
+            task=task,
             environment_name=environment_name,
             should_stop=should_stop,
         )
@@ -205,6 +214,7 @@ class IMPALABuilder:
             update_priorities=(
                 replay.PriorityWriter(replay_client).update if prioritized else None
             ),
+            task_names=self._task_names,
         )
 
 

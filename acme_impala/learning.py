@@ -37,7 +37,7 @@ class LearnerState(NamedTuple):
 class Counts(tf.Module):
     """What the learner has learned from, counted inside its step."""
 
-    def __init__(self):
+    def __init__(self, num_tasks: int):
         super().__init__(name="counts")
 
         def count():
@@ -49,6 +49,7 @@ class Counts(tf.Module):
         self.replayed_frames, self.replayed_unrolls = count(), count()
         self.dropped_lag_frames, self.dropped_lag = count(), count()
         self.dropped_nonfinite_frames, self.dropped_nonfinite = count(), count()
+        self.task_frames = tf.Variable(tf.zeros(num_tasks, tf.int64), trainable=False)  # Of frames.
 
 
 class IMPALALearner(acme.Learner, savers.TFSaveable):
@@ -70,6 +71,7 @@ class IMPALALearner(acme.Learner, savers.TFSaveable):
         logger: loggers.Logger | None = None,
         metrics_every_seconds: float = 0.0,
         update_priorities: Callable[[np.ndarray, np.ndarray], None] | None = None,
+        task_names: Sequence[str] = (),
     ):
         """Makes a learner.
 
@@ -86,6 +88,7 @@ class IMPALALearner(acme.Learner, savers.TFSaveable):
                 that the logger is told the last ones again, with the counts of the step.
             update_priorities: told of the keys [n] of replayed unrolls and their priorities [n],
                 `config.replay.priority`; it must not take long.
+            task_names: of the tasks that unrolls are of, where there are several; for the logs.
         """
         self._network = networks.as_impala_network(network)
         self._dataset = dataset
@@ -98,7 +101,8 @@ class IMPALALearner(acme.Learner, savers.TFSaveable):
         self._variables = self._network.variables
         self._trainable_variables = self._network.trainable_variables
         self._optimizer = optimizers.make_optimizer(config.optimizer, self._trainable_variables)
-        self._counts = Counts()
+        self._task_names = task_names
+        self._counts = Counts(len(task_names))
         self._metrics_every_seconds = metrics_every_seconds
         self._metrics: dict[str, tf.Tensor] = {}
         self._last_metrics_time = -math.inf
@@ -206,6 +210,7 @@ class IMPALALearner(acme.Learner, savers.TFSaveable):
         if with_metrics:
             self._last_metrics_time = now
             self._metrics.update(self._describe_replay(batch, now))
+            self._metrics.update(self._describe_tasks())
         self._metrics.update(metrics)
         applied = bool(metrics["finite"])
         self._nonfinite_in_a_row = 0 if applied else self._nonfinite_in_a_row + 1
@@ -265,6 +270,11 @@ class IMPALALearner(acme.Learner, savers.TFSaveable):
             "times_sampled_mean": float(times_sampled.mean()),
             "times_sampled_max": int(times_sampled.max()),
         }
+
+    def _describe_tasks(self) -> dict[str, int]:
+        """Environment frames learned from, by task."""
+        frames = self._counts.task_frames.numpy().tolist()
+        return {f"frames/{name}": n for name, n in zip(self._task_names, frames, strict=True)}
 
     @tf.function
     def _step(
@@ -329,6 +339,13 @@ class IMPALALearner(acme.Learner, savers.TFSaveable):
         counts.steps.assign_add(tf.cast(learns, tf.int64))
         counts.frames.assign_add(learned * fresh_frames)
         counts.unrolls.assign_add(learned * num_fresh)
+        if self._task_names:
+            fresh_of_task = tf.math.unsorted_segment_sum(
+                tf.where(fresh & accepted, frames, tf.zeros_like(frames)),
+                unroll.task,
+                len(self._task_names),
+            )
+            counts.task_frames.assign_add(learned * fresh_of_task)
         counts.replayed_frames.assign_add(learned * replayed_frames)
         counts.replayed_unrolls.assign_add(learned * num_replayed)
         counts.dropped_lag_frames.assign_add(refused_frames)

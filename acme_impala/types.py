@@ -47,6 +47,7 @@ class Unroll(NamedTuple):
     start_of_episode: Nest  # [T+1, B] bool: x_t is the first observation of an episode
     initial_state: Nest  # [B, ...]: the recurrent state BEFORE row 0; () without recurrence
     policy_version: Nest  # [B] int64: the learner step whose weights acted in this unroll
+    task: Nest = ()  # [B] int32: which of several tasks it is of; () where there is only one
 
 
 class Batch(NamedTuple):
@@ -61,6 +62,10 @@ class Batch(NamedTuple):
     times_sampled: Nest  # [B] int64: how often one was replayed, this time included
 
 
+# The fields of an Unroll without rows: what it holds once.
+_HEADERS = ("initial_state", "policy_version", "task")
+
+
 def map_unroll(
     rows: Callable[..., Any], headers: Callable[..., Any], unroll: Unroll, *others: Unroll
 ) -> Unroll:
@@ -68,16 +73,18 @@ def map_unroll(
 
     Args:
         rows: called with the columns that have rows, [T+1, B, ...], of all unrolls.
-        headers: called with what an unroll holds once, [B, ...]: recurrent state and version.
+        headers: called with what an unroll holds once, [B, ...]: recurrent state, version, task.
         unroll: the first; the result is of its structure.
         *others: of the same structure.
     """
     unrolls = (unroll, *others)
     return tree.map_structure(
-        rows, *(u._replace(initial_state=(), policy_version=()) for u in unrolls)
+        rows, *(u._replace(**dict.fromkeys(_HEADERS, ())) for u in unrolls)
     )._replace(
-        initial_state=tree.map_structure(headers, *(u.initial_state for u in unrolls)),
-        policy_version=headers(*(u.policy_version for u in unrolls)),
+        **{
+            name: tree.map_structure(headers, *(getattr(u, name) for u in unrolls))
+            for name in _HEADERS
+        }
     )
 
 

@@ -10,6 +10,7 @@ The same command with the same workdir continues the run.
 import datetime
 import gc
 import os
+import re
 import signal
 import sys
 
@@ -23,13 +24,16 @@ from absl import app, flags, logging
 
 import hyperparameters
 from acme_impala import environments, experiments
-from acme_impala.environments import AtariOptions, EnvironmentFactory
+from acme_impala.environments import AtariOptions
 from acme_impala.experiments import accounts, presets, progress, run_directory
 
 FLAGS = flags.FLAGS
 
 flags.DEFINE_string(
-    "env", None, "gym:<Gymnasium id>, atari:<game>, catch or memory.", required=True
+    "env",
+    None,
+    "gym:<Gymnasium id>, atari:<game>, catch or memory; or several with commas between them.",
+    required=True,
 )
 flags.DEFINE_string("workdir", None, "Run directory; the default is a new one in runs/.")
 flags.DEFINE_enum(
@@ -54,7 +58,9 @@ flags.DEFINE_float("target_return", None, "End the run when an evaluation's mean
 flags.DEFINE_float("checkpoint_seconds", 60.0, "Seconds between checkpoints.")
 
 flags.DEFINE_bool("sticky_actions", False, "Atari: repeat the last action with probability 0.25.")
-flags.DEFINE_bool("full_action_space", False, "Atari: all 18 actions.")
+flags.DEFINE_bool(
+    "full_action_space", None, "Atari: all 18 actions; by default only where there are many tasks."
+)
 flags.DEFINE_bool("last_action_and_reward", None, "Whether observations hold them.")
 
 
@@ -68,13 +74,16 @@ def make_config(preset: presets.Preset) -> acme_impala.ExperimentConfig:
     last_action_and_reward = FLAGS.last_action_and_reward
     if last_action_and_reward is None:
         last_action_and_reward = preset.last_action_and_reward
-    environment_factory = EnvironmentFactory(
+    full_action_space = FLAGS.full_action_space
+    if full_action_space is None:
+        full_action_space = environments.is_suite(FLAGS.env)
+    environment_factory = environments.make_factory(
         FLAGS.env,
         last_action_and_reward=last_action_and_reward,
         vectorization=FLAGS.vectorization,
         atari=AtariOptions(
             sticky_actions=FLAGS.sticky_actions,
-            full_action_space=FLAGS.full_action_space,
+            full_action_space=full_action_space,
             action_repeat=agent.frames_per_step if FLAGS.env.startswith("atari:") else 4,
         ),
     )
@@ -82,7 +91,7 @@ def make_config(preset: presets.Preset) -> acme_impala.ExperimentConfig:
     return acme_impala.ExperimentConfig(
         environment_factory=environment_factory,
         network_factory=hyperparameters.make_network(preset),
-        workdir=FLAGS.workdir or f"runs/{FLAGS.env.replace(':', '-').replace('/', '-')}-{now}",
+        workdir=FLAGS.workdir or f"runs/{re.sub(r'[^A-Za-z0-9_.]+', '-', FLAGS.env)[:80]}-{now}",
         num_frames=FLAGS.num_frames,
         agent=agent,
         seed=FLAGS.seed,

@@ -13,6 +13,7 @@ from acme_impala.environments.factory import (
 from acme_impala.environments.gymnasium_env import GymnasiumEnvironment
 from acme_impala.environments.gymnasium_vector import GymnasiumVectorEnvironment
 from acme_impala.environments.memory import MemoryChain
+from acme_impala.environments.suite import TaskSuite, is_suite, make_factory, tasks_of
 from acme_impala.environments.wrappers import (
     BatchedObservationActionReward,
     ObservationActionReward,
@@ -32,6 +33,10 @@ __all__ = [
     "GymnasiumVectorEnvironment",
     "MemoryChain",
     "ObservationActionReward",
+    "TaskSuite",
     "batches_run_in_background",
+    "is_suite",
     "make_batch",
+    "make_factory",
+    "tasks_of",
 ]

@@ -24,10 +24,14 @@ class ActorLayout:
     policy in turn, so a core that waits for one batch works for the other; and each may use all of
     the node's cores, for the other batch may be waiting for its policy.
 
+    Several tasks are dealt out to the actor nodes in turn. A node that has more than one holds a
+    batch for each, of as many environments as the others', in a thread of its own.
+
     Attributes:
         num_actors: actor nodes: processes, or threads. By default one for every two cores.
-        environments_per_actor: of an actor node, in all its batches.
+        environments_per_actor: of an actor node, in all its batches; with several tasks at most.
         in_background: whether batches of the environment run in the background.
+        num_tasks: that are learned at once.
 
     Raises:
         ValueError: a number is not positive.
@@ -36,6 +40,7 @@ class ActorLayout:
     num_actors: int = dataclasses.field(default_factory=lambda: max(1, num_cores() // 2))
     environments_per_actor: int = 32
     in_background: bool = False
+    num_tasks: int = 1
 
     def __post_init__(self):
         for name, why in (
@@ -60,6 +65,7 @@ class ActorLayout:
         return cls(
             **{name: value for name, value in given.items() if value is not None},
             in_background=environments.batches_run_in_background(environment_factory),
+            num_tasks=len(environments.tasks_of(environment_factory)),
         )
 
     @property
@@ -68,28 +74,59 @@ class ActorLayout:
         return max(1, num_cores() // self.num_actors)
 
     @property
+    def _tasks_per_actor(self) -> int:
+        """Tasks of an actor node at the most."""
+        return -(-self.num_tasks // self.num_actors)
+
+    @property
     def batches_per_actor(self) -> int:
-        """Batches of one size that an actor node holds its environments in."""
+        """Batches of one size that an actor node holds its environments in, at the most."""
+        if self._tasks_per_actor > 1:
+            return self._tasks_per_actor
         overlaps = self.in_background and self._cores > 1 and self.environments_per_actor % 2 == 0
         return 2 if overlaps else 1
 
+    @property
+    def environments_per_batch(self) -> int:
+        """Environments in a batch."""
+        size = self.environments_per_actor // self.batches_per_actor
+        if self._tasks_per_actor == 1:
+            return size
+        # A power of two, which fills the learner's batches with few items; and one at least.
+        return 1 << max(0, size.bit_length() - 1)
+
     def unrolls_per_item(self, batch_size: int) -> int:
         """Unrolls that go into one Reverb item, so that items fill the learner's batches."""
-        return math.gcd(batch_size, self.environments_per_actor // self.batches_per_actor)
+        return math.gcd(batch_size, self.environments_per_batch)
+
+    def tasks_of_batches(self, actor: int) -> list[int]:
+        """Which task each batch of an actor node is of.
+
+        Args:
+            actor: the node's number, from 0.
+        """
+        if self._tasks_per_actor > 1:
+            return list(range(actor, self.num_tasks, self.num_actors))
+        return [actor % self.num_tasks] * self.batches_per_actor
 
     def make_batches(
-        self, environment_factory: Callable[[int, bool], dm_env.Environment], seed: int
+        self,
+        environment_factory: Callable[[int, bool], dm_env.Environment],
+        seed: int,
+        actor: int = 0,
     ) -> list[environments.BatchedEnvironment]:
-        """Makes an actor's environments.
+        """Makes an actor's environments, in the order of `tasks_of_batches`.
 
         Args:
             environment_factory: called with (seed, evaluation).
             seed: of the first environment; the others have seed + 1, ...
+            actor: the node's number, from 0.
         """
-        size = self.environments_per_actor // self.batches_per_actor
+        tasks = environments.tasks_of(environment_factory)
+        size = self.environments_per_batch
         return [
             environments.make_batch(
-                environment_factory, seed + number * size, size, num_threads=self._cores
+                tasks[task], seed + number * size, size, num_threads=self._cores
             )
-            for number in range(self.batches_per_actor)
+            for number, task in enumerate(self.tasks_of_batches(actor))
         ]

@@ -1,12 +1,17 @@
 """The learning curve as a picture."""
 
+import math
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from acme_impala.experiments import logs
 from acme_impala.experiments.run_directory import RunDirectory
+
+_OF_TASK = "episode_return/"  # Before the task's name, in the evaluator's log.
+_RANGE = ("episode_return_min", "episode_return_max")
 
 
 def plot(directory: RunDirectory, title: str):
@@ -14,33 +19,64 @@ def plot(directory: RunDirectory, title: str):
 
     Training episodes as dots (each the mean of a second or so of one actor), evaluations as a line
     with the range of their episodes. Atari's training episodes are lives; there the dots are the
-    scores of whole games.
+    scores of whole games. Where there are several tasks each has a picture of its own.
     """
     from matplotlib import figure  # Half a second, which only those who draw should wait for.
 
-    training = [row for path in directory.logs.glob("actor_*.csv") for row in logs.read_rows(path)]
     evaluations = logs.read_rows(directory.logs / "evaluator.csv")
-    picture = figure.Figure(figsize=(8, 5), layout="constrained")
-    axes = picture.add_subplot()
+    tasks = sorted(
+        name.removeprefix(_OF_TASK)
+        for name in (evaluations[0] if evaluations else ())
+        if name.startswith(_OF_TASK)
+    )
+    columns = math.ceil(math.sqrt(len(tasks))) or 1
+    rows = math.ceil(len(tasks) / columns) or 1
+    picture = figure.Figure(figsize=(8, 5) if not tasks else (4 * columns, 3 * rows))
+    picture.set_layout_engine("constrained")
+    axes = picture.subplots(rows, columns, squeeze=False).ravel()
+    if tasks:
+        picture.suptitle(title)
+        for axis, task in zip(axes, tasks, strict=False):
+            training = read_training(directory, logs.task_pattern(task))
+            _draw(axis, task, training, evaluations, f"{_OF_TASK}{task}", None)
+        for axis in axes[len(tasks) :]:
+            axis.set_axis_off()
+    else:
+        training = read_training(directory, "actor_*.csv")
+        _draw(axes[0], title, training, evaluations, "episode_return", _RANGE)
+    fresh = directory.learning_curve.with_suffix(".new.png")
+    picture.savefig(fresh, dpi=120)
+    os.replace(fresh, directory.learning_curve)
+
+
+def read_training(directory: RunDirectory, pattern: str) -> list[dict[str, str]]:
+    """Reads the rows of all actors' logs."""
+    return [row for path in directory.logs.glob(pattern) for row in logs.read_rows(path)]
+
+
+def _draw(
+    axes: Any,
+    title: str,
+    training: Sequence[dict[str, str]],
+    evaluations: Sequence[dict[str, str]],
+    column: str,
+    range_: tuple[str, str] | None,
+):
     if training:
-        scores = _column(training, "score")
         axes.plot(
-            _column(training, logs.FRAMES), scores, ".", color="0.75", markersize=3,
-            label="training", zorder=1,
+            _column(training, logs.FRAMES), _column(training, "score"), ".", color="0.75",
+            markersize=3, label="training", zorder=1,
         )  # fmt: skip
     if evaluations:
         frames = _column(evaluations, logs.FRAMES)
-        axes.plot(frames, _column(evaluations, "episode_return"), color="C0", label="evaluation")
-        low = _column(evaluations, "episode_return_min")
-        high = _column(evaluations, "episode_return_max")
-        axes.fill_between(frames, low, high, color="C0", alpha=0.2, linewidth=0)
+        axes.plot(frames, _column(evaluations, column), color="C0", label="evaluation")
+        if range_:
+            low, high = (_column(evaluations, name) for name in range_)
+            axes.fill_between(frames, low, high, color="C0", alpha=0.2, linewidth=0)
     axes.set(xlabel="environment frames", ylabel="return", title=title)
     axes.grid(alpha=0.3)
     if training or evaluations:
         axes.legend(loc="lower right")
-    fresh = directory.learning_curve.with_suffix(".new.png")
-    picture.savefig(fresh, dpi=120)
-    os.replace(fresh, directory.learning_curve)
 
 
 def _column(rows: Sequence[dict[str, str]], name: str) -> np.ndarray:

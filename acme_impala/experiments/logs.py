@@ -4,6 +4,7 @@ import csv
 import math
 import os
 import pathlib
+import re
 import time
 from collections.abc import Callable, Mapping
 
@@ -15,6 +16,7 @@ from acme_impala.experiments.run_directory import RunDirectory
 
 # Every row has it: environment frames learned from when the row was written.
 FRAMES = "frames"
+_UNSAFE = r"[^\w.-]+"  # In a file's name.
 
 
 def make_logger(
@@ -40,6 +42,16 @@ def make_logger(
         serialize_fn=loggers.to_numpy,
     )
     return Throttle(logger, every, clock)
+
+
+def task_node(task: str, node: str) -> str:
+    """Names the log of one of several tasks in a node."""
+    return f"task_{re.sub(_UNSAFE, '-', task)}_{node}"
+
+
+def task_pattern(task: str) -> str:
+    """A pattern for the files of `task_node` in all actors."""
+    return f"{task_node(task, 'actor_*')}.csv"
 
 
 def cut_back(directory: RunDirectory, counts: Mapping[str, float]):

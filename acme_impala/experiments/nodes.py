@@ -263,9 +263,11 @@ def act(
     node = f"actor_{index}"
     with until_stopped(stop):
         environment_seed, action_seed = seeds(config, 1 + index, learner_steps)
-        batches = layout.make_batches(config.environment_factory, environment_seed)
+        batches = layout.make_batches(config.environment_factory, environment_seed, index)
         environment_spec = acme.make_environment_spec(batches[0])
-        name = getattr(config.environment_factory, "name", "the environment")
+        tasks = environments.tasks_of(config.environment_factory)
+        tasks_of_batches = layout.tasks_of_batches(index)
+        names = [getattr(task, "name", "the environment") for task in tasks]
         variables = acting.NewestVariables(builder.variables_of_actors(Remote(learner, stop)))
         with tf.device("/CPU:0"):
             actors = [
@@ -275,11 +277,17 @@ def act(
                     batch,
                     replay,
                     variables,
-                    environment_name=f"{name} in actor {index}",
+                    task=task,
+                    environment_name=f"{names[task]} in actor {index}",
                     should_stop=stop.is_set,
                 )
-                for number, batch in enumerate(batches)
+                for number, (task, batch) in enumerate(zip(tasks_of_batches, batches, strict=True))
             ]
+        task_logs = (
+            {task: TaskLog(directory, names[task], node) for task in tasks_of_batches}
+            if len(tasks) > 1
+            else {}
+        )
         recorder = ActingRecorder(
             config,
             directory,
@@ -288,7 +296,9 @@ def act(
             playing.EpisodeWindow(LOG_SECONDS),
         )
 
-        def act_in(batch: environments.BatchedEnvironment, actor: acting.IMPALABatchActor) -> bool:
+        def act_in(
+            task: int, batch: environments.BatchedEnvironment, actor: acting.IMPALABatchActor
+        ) -> bool:
             tracker = playing.EpisodeTracker(batch.num_environments)
             with contextlib.closing(batch):
                 with until_stopped(stop), tf.device("/CPU:0"):
@@ -301,12 +311,17 @@ def act(
                             episodes,
                             sum(a.unrolls_written for a in actors),
                         )
+                        if task_logs:
+                            task_logs[task].record(is_step.sum(), episodes, recorder.learner_frames)
                         if stop.is_set():
                             break
                 return actor.close(CLOSE_SECONDS)
 
         are_complete = run_in_threads(
-            [functools.partial(act_in, *pair) for pair in zip(batches, actors, strict=True)]
+            [
+                functools.partial(act_in, *each)
+                for each in zip(tasks_of_batches, batches, actors, strict=True)
+            ]
         )
         accounts.hand_in(
             directory,
@@ -315,6 +330,22 @@ def act(
             in_hand=config.agent.frames_per_step * sum(a.steps_in_hand for a in actors),
             is_complete=all(are_complete),
         )
+
+
+class TaskLog:
+    """Logs the episodes of one of several tasks in an actor node."""
+
+    def __init__(self, directory: RunDirectory, task: str, node: str):
+        self._logger = logs.make_logger(directory, logs.task_node(task, node))
+        self._window = playing.EpisodeWindow(LOG_SECONDS)
+        self._lock = threading.Lock()
+
+    def record(self, num_steps: int, episodes: list[playing.Episode], learner_frames: float):
+        """Takes note of agent steps and of the episodes that have ended with them."""
+        with self._lock:
+            summary = self._window.add(num_steps, episodes)
+            if summary:
+                self._logger.write({**summary, logs.FRAMES: learner_frames, "time": time.time()})
 
 
 class ActingRecorder:
@@ -334,6 +365,7 @@ class ActingRecorder:
         self._window = window
         self._steps = self._episodes = self._unrolls = 0
         self._lock = threading.Lock()
+        self.learner_frames = 0.0  # As it was last told.
 
     def record(self, num_steps: int, episodes: list[playing.Episode], unrolls_written: int):
         """Takes note of agent steps; counts are passed on once an unroll or with a summary.
@@ -363,6 +395,7 @@ class ActingRecorder:
             unrolls=unrolls_written - self._unrolls,
         )
         self._steps, self._episodes, self._unrolls = 0, 0, unrolls_written
+        self.learner_frames = counts["learner_frames"]
         if summary:
             self._logger.write(
                 {
@@ -409,20 +442,23 @@ class Evaluator:
         environment_seed, action_seed = seeds(config, 0, learner_steps)
         self._config = config
         self._directory = directory
+        tasks = environments.tasks_of(config.environment_factory)
+        self._names = [getattr(task, "name", "") for task in tasks]
         # A factory of single environments may make large ones: then one of them will do.
         many = hasattr(config.environment_factory, "batch")
-        size = min(config.evaluation_episodes, MAX_EVALUATION_ENVIRONMENTS) if many else 1
-        self._batch = environments.make_batch(
-            config.environment_factory, environment_seed, size, evaluation=True
-        )
+        most = max(1, MAX_EVALUATION_ENVIRONMENTS // len(tasks)) if many else 1
+        size = min(config.evaluation_episodes, most)
+        self._batches = [
+            environments.make_batch(task, environment_seed, size, evaluation=True) for task in tasks
+        ]
         network = networks.as_impala_network(
-            config.network_factory(acme.make_environment_spec(self._batch))
+            config.network_factory(acme.make_environment_spec(self._batches[0]))
         )
         self._policy = acting.BatchedPolicy(
             network, size, acting.ActionSampler(action_seed, config.greedy_evaluation)
         )
         self._weights = acting.Weights(network, learner)
-        self._any_observation = networks.zeros(self._batch.observation_spec(), [1])
+        self._any_observation = networks.zeros(self._batches[0].observation_spec(), [1])
         self._logger = logs.make_logger(directory, "evaluator")
         self._next_frames: float | None = None
         self.summary: Mapping[str, float] | None = None  # Of the last evaluation.
@@ -448,12 +484,14 @@ class Evaluator:
     def evaluate(self, frames: int):
         """Plays the evaluation's episodes with the newest weights; yields after every step."""
         self._weights.take(self._any_observation)
-        episodes = []
-        for ended in playing.evaluate(self._batch, self._policy, self._config.evaluation_episodes):
-            episodes += ended
-            yield
+        played: dict[str, list[playing.Episode]] = {name: [] for name in self._names}
+        num_episodes = self._config.evaluation_episodes
+        for name, batch in zip(self._names, self._batches, strict=True):
+            for ended in playing.evaluate(batch, self._policy, num_episodes):
+                played[name] += ended
+                yield
         self.summary = {
-            **playing.summarize(episodes),
+            **playing.summarize_tasks(played),
             logs.FRAMES: frames,
             "policy_version": self._weights.version,
             "time": time.time(),
@@ -464,5 +502,6 @@ class Evaluator:
 
     def close(self):
         """Closes environments and log."""
-        self._batch.close()
+        for batch in self._batches:
+            batch.close()
         self._logger.close()

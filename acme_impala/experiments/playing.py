@@ -121,6 +121,22 @@ def summarize(episodes: list[Episode]) -> Mapping[str, float]:
     }
 
 
+def summarize_tasks(played: Mapping[str, list[Episode]]) -> Mapping[str, float]:
+    """Summarizes episodes of several tasks: all together, and of each its mean return and score.
+
+    All tasks have as many episodes, so that a mean over all is one over the tasks.
+
+    Args:
+        played: by task.
+    """
+    summary = dict(summarize([episode for episodes in played.values() for episode in episodes]))
+    if len(played) > 1:
+        for name, episodes in played.items():
+            of_task = summarize(episodes)
+            summary |= {f"{key}/{name}": of_task[key] for key in ("episode_return", "score")}
+    return summary
+
+
 class EpisodeWindow:
     """Gathers episodes and gives their summary now and then: short ones end by the hundred.
 

@@ -1,5 +1,6 @@
 """What is done before any process starts: everything that can fail early does."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import acme
@@ -10,7 +11,7 @@ import tree
 from absl import logging
 
 from acme_impala import builder as builder_lib
-from acme_impala import networks, types
+from acme_impala import environments, networks, types
 from acme_impala.experiments import checkpointing, logs, run_directory
 from acme_impala.experiments.config import ExperimentConfig
 
@@ -49,10 +50,16 @@ def prepare(
             used.
     """
     _share_gpus()
-    environment = config.environment_factory(config.seed, False)
-    environment_spec = acme.make_environment_spec(environment)
-    _check_first_observation(environment, environment_spec.observations)
-    environment.close()
+    tasks = environments.tasks_of(config.environment_factory)
+    environment_specs = [_try_out(task, config.seed) for task in tasks]
+    environment_spec = environment_specs[0]
+    for task, other in zip(tasks, environment_specs, strict=True):
+        if other != environment_spec:
+            raise ValueError(
+                f"The tasks {tasks[0].name} and {task.name} differ in observations or actions, and "
+                f"one network cannot act in both: {environment_spec} and {other}. Atari games are "
+                "alike with --full_action_space."
+            )
     with tf.device("/CPU:0"):
         network = networks.as_impala_network(config.network_factory(environment_spec))
         networks.check_network(network, environment_spec)
@@ -61,6 +68,7 @@ def prepare(
             networks.state_spec(network),
             unrolls_per_item,
             learner_runs_alongside,
+            [task.name for task in tasks] if len(tasks) > 1 else [],
         )
 
     directory = run_directory.claim(config, accept_new_config=accept_new_config)
@@ -74,6 +82,17 @@ def prepare(
         run_directory.release(directory)
         raise
     return Prepared(directory, environment_spec, builder, checkpoint)
+
+
+def _try_out(
+    environment_factory: Callable[[int, bool], dm_env.Environment], seed: int
+) -> acme.specs.EnvironmentSpec:
+    """Makes an environment and looks at it; returns its spec."""
+    environment = environment_factory(seed, False)
+    environment_spec = acme.make_environment_spec(environment)
+    _check_first_observation(environment, environment_spec.observations)
+    environment.close()
+    return environment_spec
 
 
 def _check_first_observation(environment: dm_env.Environment, spec: types.Nest):

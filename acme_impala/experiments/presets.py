@@ -166,6 +166,6 @@ PRESETS: dict[str, Callable[[int], Preset]] = {
 
 
 def preset_for(environment_name: str) -> str:
-    """The preset that fits an environment's name."""
-    kind = environment_name.split(":")[0]
+    """The preset that fits an environment's name; of several tasks the first decides."""
+    kind = environment_name.split(",")[0].split(":")[0]
     return {"gym": "classic_control", "memory": "catch"}.get(kind, kind)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from acme.utils import counting
 
 from acme_impala import agent as agent_lib
+from acme_impala import environments
 from acme_impala.experiments import (
     accounts,
     checkpointing,
@@ -41,6 +42,12 @@ def run_experiment(
     Raises:
         ValueError: something does not fit; the message says what, and what would do.
     """
+    num_tasks = len(environments.tasks_of(config.environment_factory))
+    if num_tasks > 1:
+        raise ValueError(
+            f"One process plays one task, and these are {num_tasks}: launch a program of threads "
+            "or processes (experiments.launch; --launcher=local_mt or local_mp)."
+        )
     prepared = preparation.prepare(config, accept_new_config=accept_new_config)
     try:
         return _run(config, prepared)

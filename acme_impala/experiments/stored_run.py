@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from acme_impala.environments import AtariOptions, EnvironmentFactory
+from acme_impala.environments import AtariOptions, EnvironmentFactory, TaskSuite
 from acme_impala.experiments import checkpointing, run_directory
 from acme_impala.networks import NetworkConfig
 
@@ -10,7 +10,7 @@ from acme_impala.networks import NetworkConfig
 class StoredRun(NamedTuple):
     """A run's newest whole checkpoint and what it takes to act by it."""
 
-    environment_factory: EnvironmentFactory
+    environment_factory: EnvironmentFactory | TaskSuite
     network_factory: NetworkConfig
     checkpoint: checkpointing.Found
     environment: dict[str, Any]  # The stored fields of its EnvironmentFactory,
@@ -25,7 +25,7 @@ def read(workdir: str) -> StoredRun:
     """
     directory = run_directory.RunDirectory(workdir)
     stored = run_directory.read_config(directory)
-    environment_factory = restore(stored["environment_factory"], EnvironmentFactory, workdir)
+    environment_factory = _restore_factory(stored["environment_factory"], workdir)
     network_factory = restore(stored["network_factory"], NetworkConfig, workdir)
     found = checkpointing.newest_whole(directory.checkpoints)
     if not found:
@@ -37,6 +37,13 @@ def read(workdir: str) -> StoredRun:
         stored["environment_factory"],
         stored["agent"],
     )
+
+
+def _restore_factory(fields: object, workdir: str) -> EnvironmentFactory | TaskSuite:
+    if isinstance(fields, dict) and fields.get("type") == TaskSuite.__name__:
+        tasks = tuple(restore(task, EnvironmentFactory, workdir) for task in fields["tasks"])
+        return TaskSuite(fields["name"], tasks)
+    return restore(fields, EnvironmentFactory, workdir)
 
 
 def restore(fields: object, kind: type, where: str) -> Any:

@@ -1,5 +1,6 @@
 """What Reverb says of its own tables, for the logs."""
 
+import collections
 import time
 from collections.abc import Mapping
 
@@ -18,11 +19,12 @@ class TableLog:
         Args:
             client: of the server.
             logger: told of each table's unrolls, and of the unrolls inserted and sampled a second,
-                by Reverb's own count of its items; by names that begin with the table's.
+                by Reverb's own count of its items; by names that begin with the table's. The
+                queues of several tasks count as one.
         """
         self._client = client
         self._logger = logger
-        self._last: Mapping[str, tuple[int, int]] = {}
+        self._last: Mapping[str, int] = {}
         self._last_time = 0.0
 
     def write(self, frames: int):
@@ -38,19 +40,16 @@ class TableLog:
         now = time.monotonic()
         seconds = now - self._last_time
         row = {logs.FRAMES: frames}
-        counts = {}
-        for name, table in sorted(tables.items()):
-            limiter = table.rate_limiter_info
+        counts = collections.Counter()
+        for name, table in tables.items():
+            kind = name.partition("_")[0]
             unrolls_per_item = table.signature.reward.shape[1]
-            counts[name] = limiter.insert_stats.completed, limiter.sample_stats.completed
-            row[f"{name}_size"] = unrolls_per_item * table.current_size
-            for action, count, before in zip(
-                ("inserts", "samples"),
-                counts[name],
-                self._last.get(name, counts[name]),
-                strict=True,
-            ):
-                row[f"{name}_{action}_per_second"] = unrolls_per_item * (count - before) / seconds
+            limiter = table.rate_limiter_info
+            counts[f"{kind}_inserts"] += unrolls_per_item * limiter.insert_stats.completed
+            counts[f"{kind}_samples"] += unrolls_per_item * limiter.sample_stats.completed
+            row[f"{kind}_size"] = row.get(f"{kind}_size", 0) + unrolls_per_item * table.current_size
+        for name, count in counts.items():
+            row[f"{name}_per_second"] = (count - self._last.get(name, count)) / seconds
         self._last, self._last_time = counts, now
         self._logger.write(row)
 

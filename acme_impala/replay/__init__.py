@@ -7,7 +7,14 @@ from acme_impala.replay.priorities import PriorityWriter
 from acme_impala.replay.reader import ItemReader
 from acme_impala.replay.recording import RecordedUnrolls, Recording, RecordingWriter
 from acme_impala.replay.server import check_saved, save_tables, start_server
-from acme_impala.replay.tables import QUEUE, REPLAY, make_queue, make_replay, unroll_signature
+from acme_impala.replay.tables import (
+    QUEUE,
+    REPLAY,
+    make_queue,
+    make_queues,
+    make_replay,
+    unroll_signature,
+)
 from acme_impala.replay.writer import UnrollWriter
 
 __all__ = [
@@ -26,6 +33,7 @@ __all__ = [
     "check_saved",
     "in_background",
     "make_queue",
+    "make_queues",
     "make_replay",
     "save_tables",
     "start_server",

@@ -1,5 +1,6 @@
 """Batches of unrolls from a Reverb queue."""
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -10,6 +11,7 @@ import numpy as np
 import reverb
 import tensorflow as tf
 import tree
+from reverb import reverb_types
 
 from acme_impala import frames, types
 from acme_impala.replay import tables
@@ -26,6 +28,10 @@ class UnrollDataset(Iterator[types.Unroll]):
 
     The next batch is gathered in a thread while the current one is learned from (section 3), and no
     more than that: what waits here grows stale.
+
+    Of several tasks, each with a queue of its own, the next item is always of the one of which the
+    fewest agent steps were taken; it is waited for, and the others' actors wait meanwhile. So all
+    have the same share, however fast they are, and are never further apart than an item.
 
     Attributes:
         element_spec: of the batches' unrolls.
@@ -51,21 +57,22 @@ class UnrollDataset(Iterator[types.Unroll]):
         """
         self._client = client
         self._should_stop = should_stop
-        queue = tables.wait_for_tables(client, should_stop)[tables.QUEUE]
-        self._num_rows, unrolls_per_item = queue.signature.reward.shape
+        found = tables.wait_for_tables(client, should_stop)
+        queues = [found[name] for name in tables.queues_of(found)]
+        signature = queues[0].signature
+        unrolls_per_item = signature.reward.shape[1]
         if batch_size % unrolls_per_item:
             raise ValueError(
                 f"Items of {unrolls_per_item} unrolls do not fill batches of {batch_size}: "
                 "batch_size must be a multiple of it."
             )
         self._items_per_batch = batch_size // unrolls_per_item
-        self.element_spec = batch_spec(queue.signature, batch_size)
-        self._queue = ItemReader(client, tables.QUEUE, queue.signature)
-        self._sampled_before = queue.rate_limiter_info.sample_stats.completed
+        self.element_spec = batch_spec(signature, batch_size)
+        self._queues = [_Queue(client, queue) for queue in queues]
         self._batch_size = batch_size
-        self._steps_taken = self._steps_given = self.steps_dropped = 0
+        self._steps_given = self.steps_dropped = 0
         self._next_batch: futures.Future | None = None
-        self._ended = False
+        self._ended = self._is_closed = False
 
     def __next__(self) -> types.Unroll:
         """Waits for a batch.
@@ -107,13 +114,13 @@ class UnrollDataset(Iterator[types.Unroll]):
         self._ended = True
         deadline = time.monotonic() + seconds
         is_complete = False
-        while not is_complete and time.monotonic() < deadline and not self._queue.is_stopped:
-            if self._next_batch is None or self._next_batch.done():
-                self._next_batch = in_background(self._gather)
+        for queue in self._queues:  # Beside a batch that is being gathered.
+            in_background(queue.take_all)
+        while not is_complete and time.monotonic() < deadline and not self._is_closed:
             time.sleep(0.01)
             is_complete = actors_have_ended() and self._has_taken_all()
         self.close()
-        left = self._steps_taken - self._steps_given - self.steps_dropped
+        left = sum(q.steps_taken for q in self._queues) - self._steps_given - self.steps_dropped
         return left if is_complete else None
 
     def num_taken(self, batch: int) -> int:
@@ -131,15 +138,15 @@ class UnrollDataset(Iterator[types.Unroll]):
             seconds: to wait for the thread's end. Where the server is stopped before, it looks for
                 it for a long time; a process that exits need not care.
         """
-        self._ended = True
-        self._queue.stop()
+        self._ended = self._is_closed = True
+        for queue in self._queues:
+            queue.reader.stop()
         if self._next_batch:
             futures.wait([self._next_batch], seconds)
 
     def _has_taken_all(self) -> bool:
-        queue = self._client.server_info(timeout=1)[tables.QUEUE]
-        sampled = queue.rate_limiter_info.sample_stats.completed - self._sampled_before
-        return queue.current_size == 0 and sampled == self._queue.taken
+        found = self._client.server_info(timeout=1)
+        return all(queue.is_empty(found[queue.name]) for queue in self._queues)
 
     def _gather(self) -> tuple[types.Unroll, int]:
         """Gathers a batch; returns it with the number of agent steps that left the queue for it."""
@@ -147,10 +154,45 @@ class UnrollDataset(Iterator[types.Unroll]):
         return put_together(items, self.element_spec), sum(map(count_steps, items))
 
     def _take(self) -> types.Unroll:
-        """Waits for the queue's next item."""
-        _, item = self._queue.take()
-        self._steps_taken += count_steps(item)
+        """Waits for the next item of the task of which the fewest steps were taken."""
+        return min(self._queues, key=lambda queue: queue.steps_taken).take()
+
+
+class _Queue:
+    """A task's queue, and what was taken from it.
+
+    Attributes:
+        name: of the table.
+        reader: of its items.
+        steps_taken: agent steps of them.
+    """
+
+    def __init__(self, client: reverb.Client, info: reverb_types.TableInfo):
+        self.name = info.name
+        self.reader = ItemReader(client, info.name, info.signature)
+        self.steps_taken = self._items_taken = 0
+        self._sampled_before = info.rate_limiter_info.sample_stats.completed
+        self._counting = threading.Lock()
+
+    def take(self) -> types.Unroll:
+        """Waits for the next item."""
+        _, item = self.reader.take()
+        with self._counting:
+            self._items_taken += 1
+            self.steps_taken += count_steps(item)
         return item
+
+    def take_all(self):
+        """Takes items until the reader is stopped."""
+        with contextlib.suppress(StopIteration):
+            while True:
+                self.take()
+
+    def is_empty(self, info: reverb_types.TableInfo) -> bool:
+        """Whether all that is in the table, by what the server says of it, was taken."""
+        sampled = info.rate_limiter_info.sample_stats.completed - self._sampled_before
+        with self._counting:
+            return info.current_size == 0 and sampled == self._items_taken
 
 
 def in_background(function: Callable[[], Any]) -> futures.Future:

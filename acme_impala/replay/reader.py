@@ -21,9 +21,6 @@ class ItemReader:
 
     A sampler that waits inside C++ can neither be cancelled nor let a signal be handled. So it
     waits for a short time only, again and again until it is stopped.
-
-    Attributes:
-        taken: items so far.
     """
 
     def __init__(self, client: reverb.Client, table: str, signature: types.Unroll):
@@ -35,7 +32,6 @@ class ItemReader:
             signature: of its items.
         """
         self._stopped = tf.Variable(False, trainable=False)
-        self.taken = 0
 
         def sample(_):
             # Ends when no item has come for a while; flat_map then starts the next.
@@ -68,13 +64,7 @@ class ItemReader:
             StopIteration: `stop` was called.
         """
         key, item = tree.map_structure(lambda x: x.numpy(), next(self._items))
-        self.taken += 1
         return int(key), item
-
-    @property
-    def is_stopped(self) -> bool:
-        """Whether `stop` was called."""
-        return bool(self._stopped)
 
     def stop(self):
         """Lets a wait, in whatever thread, come to its end."""

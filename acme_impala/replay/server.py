@@ -20,9 +20,9 @@ def start_server(
     directory: str,
     saved: str | None = None,
 ) -> reverb.Server:
-    """Starts a server, with an empty queue.
+    """Starts a server, with empty queues.
 
-    Unrolls that waited in the queue when it was saved were acted by a policy of that time. To
+    Unrolls that waited in a queue when it was saved were acted by a policy of that time. To
     Reverb, saved tables come with the settings that they were saved with: where these are other
     ones now, the server starts without what was saved.
 
@@ -45,7 +45,9 @@ def start_server(
         directory, fallback_checkpoint_path=saved
     )
     server = reverb.Server(made, port, checkpointer)
-    reverb.Client(f"localhost:{server.port}").reset(tables.QUEUE)
+    client = reverb.Client(f"localhost:{server.port}")
+    for queue in tables.queues_of({table.name: table.info for table in made}):
+        client.reset(queue)
     return server
 
 

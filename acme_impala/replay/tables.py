@@ -1,6 +1,6 @@
 """Reverb tables whose items are blocks of whole unrolls."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import reverb
@@ -21,6 +21,7 @@ def unroll_signature(
     state_spec: types.Nest,
     unroll_length: int,
     unrolls_per_item: int = 1,
+    num_tasks: int = 1,
 ) -> types.Unroll:
     """The shapes and dtypes of one item: a block of unrolls.
 
@@ -30,6 +31,7 @@ def unroll_signature(
         unroll_length: T, in agent steps.
         unrolls_per_item: K, unrolls in a block. An item costs Reverb much the same however much it
             holds, so many environments that are stepped together share one.
+        num_tasks: with more than one, unrolls say which they are of.
 
     Returns:
         An Unroll of tf.TensorSpec, its rows [T+1, K, ...]; those of `frames.StackedFrames` are
@@ -63,10 +65,25 @@ def unroll_signature(
             lambda spec: tf.TensorSpec((unrolls_per_item, *spec.shape), spec.dtype), state_spec
         ),
         policy_version=tf.TensorSpec((unrolls_per_item,), tf.int64),
+        task=tf.TensorSpec((unrolls_per_item,), tf.int32) if num_tasks > 1 else (),
     )
 
 
-def make_queue(signature: types.Unroll, capacity: int) -> reverb.Table:
+def make_queues(signature: types.Unroll, capacity: int, num_tasks: int = 1) -> list[reverb.Table]:
+    """Makes a queue for each task, so that none can crowd out the others."""
+    names = [QUEUE] if num_tasks == 1 else [f"{QUEUE}_{task}" for task in range(num_tasks)]
+    return [make_queue(signature, capacity, name) for name in names]
+
+
+def queues_of(found: Mapping[str, reverb_types.TableInfo]) -> list[str]:
+    """Returns the names of a server's queues, by task."""
+    if QUEUE in found:
+        return [QUEUE]
+    names = [name for name in found if name.startswith(f"{QUEUE}_")]
+    return sorted(names, key=lambda name: int(name.removeprefix(f"{QUEUE}_")))
+
+
+def make_queue(signature: types.Unroll, capacity: int, name: str = QUEUE) -> reverb.Table:
     """A bounded first-in-first-out table, every item of which is sampled once.
 
     When it is full, inserting blocks: actors wait for the learner, and nothing is overwritten.
@@ -78,7 +95,7 @@ def make_queue(signature: types.Unroll, capacity: int) -> reverb.Table:
     """
     unrolls_per_item = signature.reward.shape[1]
     return reverb.Table.queue(
-        QUEUE, max_size=-(-capacity // unrolls_per_item) + 1, signature=signature
+        name, max_size=-(-capacity // unrolls_per_item) + 1, signature=signature
     )
 
 

@@ -35,6 +35,7 @@ class UnrollWriter:
         client: reverb.Client,
         num_environments: int = 1,
         *,
+        task: int = 0,
         environment_name: str = "the environment",
         should_stop: Callable[[], bool] = lambda: False,
     ):
@@ -43,6 +44,7 @@ class UnrollWriter:
         Args:
             client: of the server that holds the queue.
             num_environments: N.
+            task: which of the tasks they all are of.
             environment_name: named in errors.
             should_stop: asked while waiting for room in the queue; when it says yes, waiting ends
                 and what was not confirmed is lost with the run.
@@ -51,9 +53,10 @@ class UnrollWriter:
             ValueError: N unrolls do not fill items of K.
         """
         found = tables.wait_for_tables(client, should_stop)
-        signature = found[tables.QUEUE].signature
+        queue = tables.queues_of(found)[task]
+        signature = found[queue].signature
         # The replay table first: what can be taken from the queue is there to be replayed.
-        self._tables = [name for name in (tables.REPLAY, tables.QUEUE) if name in found]
+        self._tables = [name for name in (tables.REPLAY, queue) if name in found]
         num_rows, self._unrolls_per_item = signature.reward.shape
         if num_environments % self._unrolls_per_item:
             raise ValueError(
@@ -66,6 +69,8 @@ class UnrollWriter:
         self._should_stop = should_stop
         self._last_row = num_rows - 1  # T
         self._unroll: types.Unroll = self._make_buffers(signature)
+        for column in tree.flatten(self._unroll.task):  # There is none where there is one task.
+            column[...] = task
         # Of the observation's leaves: how many older frames are stored before those of the rows.
         self._older_frames = [
             len(column) - num_rows for column in tree.flatten(self._unroll.observation)
@@ -253,7 +258,7 @@ class UnrollWriter:
     def _keep_last_row(self):
         """Makes row T row 0 of the next unroll."""
         self._steps_of_row[0] = self._steps_of_row[-1]
-        rows = self._unroll._replace(observation=(), initial_state=(), policy_version=())
+        rows = self._unroll._replace(observation=(), initial_state=(), policy_version=(), task=())
         for column in tree.flatten(rows):
             column[0] = column[-1]
         older = iter(self._next_older)

@@ -1,0 +1,39 @@
+"""Several tasks by one name."""
+
+import pytest
+
+from acme_impala.environments import EnvironmentFactory, TaskSuite, make_factory, tasks_of
+
+
+def test_a_name_is_a_task_and_several_are_a_suite():
+    assert make_factory("catch") == EnvironmentFactory("catch")
+    suite = make_factory("atari:pong, gym:CartPole-v1", last_action_and_reward=True)
+    assert [task.name for task in tasks_of(suite)] == ["atari:pong", "gym:CartPole-v1"]
+    assert all(task.last_action_and_reward for task in tasks_of(suite))
+    assert tasks_of(suite.tasks[0]) == (suite.tasks[0],)
+
+
+def test_it_stands_for_its_first_task_where_one_will_do():
+    suite = make_factory("catch,memory")
+    assert suite(3).observation_spec() == EnvironmentFactory("catch")(3).observation_spec()
+    assert suite.batch(3, 2).num_environments == 2
+    assert not suite.batches_run_in_background
+    assert make_factory("atari:pong,atari:boxing").batches_run_in_background
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("catch,catch", "has tasks twice: catch"),
+        ("catch,", "no environment ''"),
+        ("catch,atarri:pong", "no environment 'atarri:pong'"),
+    ],
+)
+def test_names_that_make_no_suite_are_refused(name, message):
+    with pytest.raises(ValueError, match=message):
+        make_factory(name)
+
+
+def test_a_suite_of_one_is_refused():
+    with pytest.raises(ValueError, match="needs at least two tasks"):
+        TaskSuite("one", (EnvironmentFactory("catch"),))
