@@ -15,12 +15,6 @@ from benchmarks.tasks import Task
 
 # What acme.agents.tf.impala imports, beyond what this package does.
 _PACKAGES = ("jax", "trfl")
-# By measurement's name, what the environment holds: as TensorFlow 2.8 comes, and with the kernels
-# that acme_impala turns on.
-VARIANTS = {
-    "acme_tf": {"TF_ENABLE_ONEDNN_OPTS": "0"},
-    "acme_tf_onednn": {"TF_ENABLE_ONEDNN_OPTS": "1"},
-}
 _SECONDS = 40.0
 _WARMUP_LEARNER_STEPS = 2  # The second comes when the items that its dataset holds are enough.
 

@@ -7,25 +7,19 @@ import pathlib
 import signal
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from typing import Any
 
 _OUTPUT = "output.txt"  # Of interest only where something goes wrong.
 
 
-def call_in_fresh_process(
-    function: Callable[..., Any],
-    *args: Any,
-    seconds: float,
-    environment: Mapping[str, str] | None = None,
-) -> Any:
+def call_in_fresh_process(function: Callable[..., Any], *args: Any, seconds: float) -> Any:
     """Calls a function in a process of its own, so that memory, threads and CPU time are its own.
 
     Args:
         function: can be pickled, as must be its arguments and its result.
         *args: of the function.
         seconds: after which it, and every process that it has started, is killed.
-        environment: variables of its environment that are to be other than here.
 
     Raises:
         RuntimeError: it has failed or takes too long; the message has its traceback and what it
@@ -35,8 +29,7 @@ def call_in_fresh_process(
     receiver, sender = context.Pipe(duplex=False)
     with tempfile.TemporaryDirectory() as directory:
         process = context.Process(target=_call, args=(sender, directory, function, args))
-        with _environment(environment or {}):  # What it imports is imported before it is called.
-            process.start()
+        process.start()
         sender.close()
         failure = None
         try:
@@ -57,17 +50,6 @@ def call_in_fresh_process(
                 + read_end(pathlib.Path(directory, _OUTPUT))
             )
     return result
-
-
-@contextlib.contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    before = dict(os.environ)
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 def kill_group(leader: int):

@@ -5,15 +5,12 @@ from typing import Any
 # Each is done for every agent step; their costs add up.
 ADDED_PARTS = ("environment", "policy", "transport", "learner")
 
-_ACMES = {"acme_tf": "Acme's TF IMPALA", "acme_tf_onednn": "the same, oneDNN on"}
-
 
 def add_ratios(measured: dict[str, Any], cores: int) -> dict[str, Any]:
     """Adds the limit and what is held against it, where there is enough to tell.
 
     Args:
-        measured: of one task: 'parts' by name, 'end_to_end', 'acme_tf', 'acme_tf_onednn'; any may
-            be missing.
+        measured: of one task: 'parts' by name, 'end_to_end', 'acme_tf'; any may be missing.
         cores: of the machine.
     """
     parts, end_to_end = measured.get("parts", {}), measured.get("end_to_end")
@@ -26,8 +23,8 @@ def add_ratios(measured: dict[str, Any], cores: int) -> dict[str, Any]:
         rate = min(end_to_end[f"{what}_steps_per_second"] for what in ("acted", "learned"))
         if "limit_steps_per_second" in measured:
             measured["end_to_end_over_limit"] = rate / measured["limit_steps_per_second"]
-        for name in set(_ACMES) & set(measured):
-            measured[f"end_to_end_over_{name}"] = rate / measured[name]["steps_per_second"]
+        if "acme_tf" in measured:
+            measured["end_to_end_over_acme_tf"] = rate / measured["acme_tf"]["steps_per_second"]
     return measured
 
 
@@ -59,10 +56,12 @@ def show(measured: dict[str, Any]) -> str:
             f"{run['pss_mib']:,.0f} MiB, {run['cores_used']:.2f} cores used (by "
             f"others {run['cores_used_by_others']:.2f})"
         )
-    for key, name in _ACMES.items():
-        if key in measured:
-            add(name, None, measured[key]["steps_per_second"])
-    for key, name in {"limit": "limit", **_ACMES}.items():
-        if ratio := measured.get(f"end_to_end_over_{key}"):
-            lines.append(f"{f'end to end / {name}':38}{ratio:>12.2f}")
+    if acme := measured.get("acme_tf"):
+        add("Acme's TF IMPALA", None, acme["steps_per_second"])
+    for ratio, name in (
+        ("end_to_end_over_limit", "end to end / limit"),
+        ("end_to_end_over_acme_tf", "end to end / Acme's"),
+    ):
+        if ratio in measured:
+            lines.append(f"{name:24}{'':14}{measured[ratio]:>12.2f}")
     return "\n".join(lines)
