@@ -1,6 +1,7 @@
 """Gymnasium's environments, Atari games and two small tasks behind dm_env, alone or in batches."""
 
 from acme_impala.environments.atari import AtariEnvironment, AtariOptions
+from acme_impala.environments.atari57 import ATARI_57
 from acme_impala.environments.atari_vector import AtariVectorEnvironment
 from acme_impala.environments.batch import BatchedEnvironment, EnvironmentList
 from acme_impala.environments.catch import Catch
@@ -12,6 +13,11 @@ from acme_impala.environments.factory import (
 )
 from acme_impala.environments.gymnasium_env import GymnasiumEnvironment
 from acme_impala.environments.gymnasium_vector import GymnasiumVectorEnvironment
+from acme_impala.environments.human_normalized import (
+    SuiteScores,
+    human_normalized_score,
+    suite_scores,
+)
 from acme_impala.environments.memory import MemoryChain
 from acme_impala.environments.wrappers import (
     BatchedObservationActionReward,
@@ -19,6 +25,7 @@ from acme_impala.environments.wrappers import (
 )
 
 __all__ = [
+    "ATARI_57",
     "VECTORIZATIONS",
     "AtariEnvironment",
     "AtariOptions",
@@ -32,6 +39,9 @@ __all__ = [
     "GymnasiumVectorEnvironment",
     "MemoryChain",
     "ObservationActionReward",
+    "SuiteScores",
     "batches_run_in_background",
+    "human_normalized_score",
     "make_batch",
+    "suite_scores",
 ]
