@@ -63,7 +63,7 @@ class EnvironmentFactory:
 
     @property
     def batches_run_in_background(self) -> bool:
-        """Whether the environments of a batch take their steps in threads or processes."""
+        """Whether a batch of environments to train in steps them in threads or processes."""
         kind = self.name.partition(":")[0]
         return kind == "atari" or (kind == "gym" and self.vectorization == "async")
 
@@ -74,7 +74,8 @@ class EnvironmentFactory:
             seed: of everything random in it, not negative: the same seed and actions give the same
                 episodes.
             evaluation: episodes are whole games, where training may end them earlier (Atari: when
-                a life is lost).
+                a life is lost). Rewards are as the game pays them, here as in training: the learner
+                is what clips them.
 
         Raises:
             ValueError: there is no such Gymnasium id or game; the message has the closest names.
@@ -93,8 +94,8 @@ class EnvironmentFactory:
         Args:
             seed: of everything random in the first environment, not negative.
             num_environments: N, at least 1.
-            evaluation: episodes are whole games.
-            num_threads: that step Atari games.
+            evaluation: episodes are whole games. Atari games are then stepped one after the other.
+            num_threads: that step Atari games in training.
 
         Raises:
             ValueError: as for a single environment, or it has no vectorization of that kind.
@@ -119,9 +120,10 @@ class EnvironmentFactory:
         self, seed: int, num_environments: int, evaluation: bool, num_threads: int
     ) -> BatchedEnvironment:
         kind, _, which = self.name.partition(":")
-        if kind == "atari":
-            options = self._atari(evaluation)
-            return AtariVectorEnvironment(which, num_environments, options, seed, num_threads)
+        # A published score is one of games that start with at least one no-op, and the emulator's
+        # vector environment draws none at all now and then.
+        if kind == "atari" and not evaluation:
+            return AtariVectorEnvironment(which, num_environments, self.atari, seed, num_threads)
         if kind == "gym" and self.vectorization != "list":
             env = _make_gymnasium_vector(which, num_environments, self.vectorization)
             if env:

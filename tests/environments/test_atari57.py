@@ -15,8 +15,8 @@ from acme_impala.environments import (
 ale_py = pytest.importorskip("ale_py")
 pytest.importorskip("cv2")
 
-# Espeholt et al. 2018, appendix, scores of each game: experts of the shallow and of the deep network, and one deep
-# network for all games.
+# Espeholt et al. 2018, appendix, scores of each game: experts of the shallow and of the deep
+# network, and one deep network for all games.
 PAPER = {
     "alien": (1536.05, 15962.1, 2344.6),
     "amidar": (497.62, 1554.79, 136.82),
