@@ -1,6 +1,6 @@
-"""Evaluates the newest checkpoint of a run: whole games, and a table of their scores.
+"""Evaluates the newest checkpoint of a run: whole games, a table of their scores, a video.
 
-python launch/evaluate.py --workdir=runs/demo --episodes=100
+python launch/evaluate.py --workdir=runs/pong --episodes=200 --video=pong.mp4
 """
 
 import os
@@ -23,6 +23,7 @@ from acme_impala.experiments import (
     run_directory,
     score_table,
     stored_run,
+    video,
 )
 
 FLAGS = flags.FLAGS
@@ -34,6 +35,7 @@ flags.DEFINE_integer("seed", 1, "Of the environment and the actions.", lower_bou
 flags.DEFINE_string(
     "output", None, "CSV file for the table; the default is scores-<frames>.csv in the workdir."
 )
+flags.DEFINE_string("video", None, "MP4 or GIF for one more game, its screens in true colours.")
 
 
 def make_policy(
@@ -64,6 +66,29 @@ def evaluate(
     return [game.score for game in games]
 
 
+def record(
+    run: stored_run.StoredRun,
+    environment_factory: environments.EnvironmentFactory,
+    path: str,
+    *,
+    greedy: bool,
+    seed: int,
+):
+    """Plays one whole game by a run's checkpoint, and writes what it looks like.
+
+    Raises:
+        ValueError: the environment cannot be rendered, or the path is of no video.
+        ImportError: packages are missing that the environment needs to be rendered.
+    """
+    environment = environment_factory(seed, evaluation=True, render=True)
+    batch = environments.EnvironmentList([environment])
+    policy = make_policy(run, batch, greedy=greedy, seed=seed)
+    steps = playing.evaluate(batch, policy, num_episodes=1)
+    screens = (screen for _ in steps for screen in environment.render())
+    video.write(path, screens, environment.screens_per_second)
+    batch.close()
+
+
 def table_path(frames: int) -> pathlib.Path:
     """Where the table goes of a checkpoint that has learned from so many environment frames.
 
@@ -79,13 +104,16 @@ def table_path(frames: int) -> pathlib.Path:
 
 
 def main(_):
-    """Prints and writes the table of scores."""
+    """Writes the video, and prints and writes the table of scores."""
     try:
         run = stored_run.read(FLAGS.workdir)
         frames = run.checkpoint.counts["learner_frames"]
         path = table_path(frames)
         logging.info("%s, %d environment frames.", run.checkpoint.path, frames)
         factory = run.environment_factory
+        if FLAGS.video:  # First: what is wrong with it shows before many games are played.
+            record(run, factory, FLAGS.video, greedy=FLAGS.greedy, seed=FLAGS.seed)
+            print(f"Video: {FLAGS.video}")
         scores = evaluate(run, factory, FLAGS.episodes, greedy=FLAGS.greedy, seed=FLAGS.seed)
         table = score_table.make_table({factory.name: scores})
         print(score_table.to_markdown(table))

@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
 from acme_impala import run_experiment
 from acme_impala.environments import EnvironmentFactory
@@ -51,6 +52,7 @@ def results(root):
             "--episodes=3",
             "--greedy",
             f"--output={root / 'greedy.csv'}",
+            f"--video={root / 'greedy.gif'}",
         ],
         "another seed": [f"--workdir={root / 'run'}", "--episodes=40", "--seed=2"],
         "no workdir": ["--episodes=7"],
@@ -60,6 +62,7 @@ def results(root):
         "broken": [f"--workdir={root / 'broken'}"],
         "no episodes": [f"--workdir={root / 'run'}", "--episodes=0"],
         "by code": [f"--workdir={root / 'by code'}"],
+        "no video": [f"--workdir={root / 'run'}", "--video=video.txt"],
         "no directory": [f"--workdir={root / 'run'}", f"--output={root / 'nowhere' / 'a.csv'}"],
     }
     result = subprocess.run(
@@ -110,6 +113,13 @@ def test_it_writes_the_table_that_it_prints(results, root, name, file):
     assert numbers == pytest.approx(row(results, name), abs=0.005)
 
 
+def test_it_writes_a_video_of_one_more_game(results, root):
+    assert f"Video: {root / 'greedy.gif'}" in results["greedy"][1]
+    with Image.open(root / "greedy.gif") as images:
+        assert images.size == (200, 400)
+        assert images.n_frames == 10  # The ball falls from the first to the last row.
+
+
 def test_the_same_seed_gives_the_same_figures(results):
     assert row(results, "seven") == row(results, "seven again")
 
@@ -127,6 +137,7 @@ def test_it_says_which_checkpoint_it_evaluates(results):
         ("no checkpoint", "holds no checkpoint yet"),
         ("broken", "All 1 checkpoints in"),
         ("no episodes", "--episodes=0"),
+        ("no video", "must end in .mp4 or .gif, got"),
         ("no directory", "nowhere, which --output names, is no directory"),
         ("by code", "was made by code, with tests.launch.test_evaluate.make_catch"),
     ],
