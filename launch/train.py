@@ -54,7 +54,7 @@ flags.DEFINE_float("target_return", None, "End the run when an evaluation's mean
 flags.DEFINE_float("checkpoint_seconds", 60.0, "Seconds between checkpoints.")
 
 flags.DEFINE_bool("sticky_actions", False, "Atari: repeat the last action with probability 0.25.")
-flags.DEFINE_bool("full_action_space", False, "Atari: all 18 actions.")
+flags.DEFINE_bool("full_action_space", False, "Atari: all 18 actions, not only the game's own.")
 flags.DEFINE_bool("last_action_and_reward", None, "Whether observations hold them.")
 
 
