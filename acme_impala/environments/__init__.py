@@ -1,6 +1,7 @@
 """Gymnasium's environments, Atari games and two small tasks behind dm_env, alone or in batches."""
 
 from acme_impala.environments.atari import AtariEnvironment, AtariOptions
+from acme_impala.environments.atari57 import ATARI_57
 from acme_impala.environments.atari_vector import AtariVectorEnvironment
 from acme_impala.environments.batch import BatchedEnvironment, EnvironmentList
 from acme_impala.environments.catch import Catch
@@ -12,6 +13,11 @@ from acme_impala.environments.factory import (
 )
 from acme_impala.environments.gymnasium_env import GymnasiumEnvironment
 from acme_impala.environments.gymnasium_vector import GymnasiumVectorEnvironment
+from acme_impala.environments.human_normalized import (
+    SuiteScores,
+    human_normalized_score,
+    suite_scores,
+)
 from acme_impala.environments.memory import MemoryChain
 from acme_impala.environments.suite import TaskSuite, is_suite, make_factory, tasks_of
 from acme_impala.environments.wrappers import (
@@ -20,6 +26,7 @@ from acme_impala.environments.wrappers import (
 )
 
 __all__ = [
+    "ATARI_57",
     "VECTORIZATIONS",
     "AtariEnvironment",
     "AtariOptions",
@@ -33,10 +40,13 @@ __all__ = [
     "GymnasiumVectorEnvironment",
     "MemoryChain",
     "ObservationActionReward",
+    "SuiteScores",
     "TaskSuite",
     "batches_run_in_background",
+    "human_normalized_score",
     "is_suite",
     "make_batch",
     "make_factory",
+    "suite_scores",
     "tasks_of",
 ]

@@ -76,17 +76,22 @@ class AtariEnvironment(EpisodicEnvironment):
         game: 'space_invaders' or 'SpaceInvaders'.
         options: how the game is shown and played.
         seed: of no-ops and sticky actions: the same seed and actions give the same games.
+        render: keep the console's screens for `render()`.
 
     Raises:
         ValueError: there is no such game, or the seed is negative.
         ImportError: ale-py or OpenCV is missing.
     """
 
-    def __init__(self, game: str, options: AtariOptions | None = None, seed: int = 0):
+    screens_per_second = 60  # The console's: one an environment frame.
+
+    def __init__(
+        self, game: str, options: AtariOptions | None = None, seed: int = 0, render: bool = False
+    ):
         if seed < 0:
             raise ValueError(f"seed must not be negative, got {seed}.")
         self._options = options = options or AtariOptions()
-        self._env = _make(game, options)
+        self._env = _make(game, options, render)
         self._seed: int | None = int(seed)
         self._num_actions = int(self._env.action_space.n)
         self._frames: collections.deque[np.ndarray] = collections.deque(maxlen=options.frame_stack)
@@ -111,6 +116,13 @@ class AtariEnvironment(EpisodicEnvironment):
     def action_spec(self) -> specs.DiscreteArray:
         """The game's own actions, or all 18."""
         return specs.DiscreteArray(self._num_actions, name="action")
+
+    def render(self) -> list[np.ndarray]:
+        """The screens since the last call or the game's start: one an environment frame.
+
+        Each is [210, 160, 3] uint8 (some games are higher), RGB, no-ops at the start included.
+        """
+        return self._env.render()
 
     def close(self):
         """Frees the emulator."""
@@ -178,7 +190,7 @@ def _import_ale():
     gymnasium.register_envs(ale_py)
 
 
-def _make(game: str, options: AtariOptions) -> gymnasium.Env:
+def _make(game: str, options: AtariOptions, render: bool) -> gymnasium.Env:
     _import_ale()
     env = gymnasium.make(
         _gymnasium_id(game),
@@ -188,6 +200,7 @@ def _make(game: str, options: AtariOptions) -> gymnasium.Env:
         repeat_action_probability=0.25 if options.sticky_actions else 0.0,
         full_action_space=options.full_action_space,
         max_num_frames_per_episode=options.max_frames,
+        render_mode="rgb_array_list" if render else None,
     )
     return AtariPreprocessing(
         env,

@@ -24,6 +24,8 @@ class Catch(EpisodicEnvironment):
         ValueError: the board is too small.
     """
 
+    screens_per_second = 5
+
     def __init__(self, rows: int = 10, columns: int = 5, seed: int = 0):
         if rows < 2 or columns < 1:
             raise ValueError(
@@ -33,6 +35,7 @@ class Catch(EpisodicEnvironment):
         self._columns = columns
         self._rng = np.random.default_rng(seed)
         self._ball_row = self._ball_column = self._paddle_column = 0
+        self._shown: list[np.ndarray] = []  # Boards that were not rendered yet.
 
     def observation_spec(self) -> specs.BoundedArray:
         """The board, [rows, columns] float32."""
@@ -44,23 +47,33 @@ class Catch(EpisodicEnvironment):
         """Left, stay, right."""
         return specs.DiscreteArray(_NUM_ACTIONS, name="action")
 
+    def render(self) -> list[np.ndarray]:
+        """The boards since the last call or the episode's start: one an agent step.
+
+        Each is [rows, columns, 3] uint8, white on black.
+        """
+        shown, self._shown = self._shown, []
+        return [np.uint8(255 * board[..., np.newaxis].repeat(3, axis=-1)) for board in shown]
+
     def _begin(self) -> np.ndarray:
+        self._shown = []
         self._ball_row = 0
         self._ball_column = int(self._rng.integers(self._columns))
         self._paddle_column = self._columns // 2
-        return self._board()
+        return self._show()
 
     def _advance(self, action: int) -> Outcome:
         move = checked_action(action, _NUM_ACTIONS) - 1
         self._paddle_column = min(max(self._paddle_column + move, 0), self._columns - 1)
         self._ball_row += 1
         if self._ball_row < self._rows - 1:
-            return Outcome(self._board(), reward=0.0, terminated=False)
+            return Outcome(self._show(), reward=0.0, terminated=False)
         caught = self._ball_column == self._paddle_column
-        return Outcome(self._board(), reward=1.0 if caught else -1.0, terminated=True)
+        return Outcome(self._show(), reward=1.0 if caught else -1.0, terminated=True)
 
-    def _board(self) -> np.ndarray:
+    def _show(self) -> np.ndarray:
         board = np.zeros((self._rows, self._columns), np.float32)
         board[self._ball_row, self._ball_column] = 1.0
         board[-1, self._paddle_column] = 1.0
+        self._shown.append(board)
         return board

@@ -63,26 +63,32 @@ class EnvironmentFactory:
 
     @property
     def batches_run_in_background(self) -> bool:
-        """Whether the environments of a batch take their steps in threads or processes."""
+        """Whether a batch of environments to train in steps them in threads or processes."""
         kind = self.name.partition(":")[0]
         return kind == "atari" or (kind == "gym" and self.vectorization == "async")
 
-    def __call__(self, seed: int, evaluation: bool = False) -> dm_env.Environment:
+    def __call__(
+        self, seed: int, evaluation: bool = False, render: bool = False
+    ) -> dm_env.Environment:
         """Makes an environment.
 
         Args:
             seed: of everything random in it, not negative: the same seed and actions give the same
                 episodes.
             evaluation: episodes are whole games, where training may end them earlier (Atari: when
-                a life is lost).
+                a life is lost). Rewards are as the game pays them, here as in training: the learner
+                is what clips them.
+            render: the environment has `screens_per_second`, and a method `render()` that returns
+                the screens shown since its last call, in true colours: [height, width, 3] uint8.
 
         Raises:
             ValueError: there is no such Gymnasium id or game; the message has the closest names.
+                Or it cannot be rendered.
             ImportError: the environment exists, and packages that it needs do not.
         """
         if seed < 0:
             raise ValueError(f"seed must not be negative, got {seed}.")
-        environment = self._make(seed, evaluation)
+        environment = self._make(seed, evaluation, render)
         return ObservationActionReward(environment) if self.last_action_and_reward else environment
 
     def batch(
@@ -93,8 +99,8 @@ class EnvironmentFactory:
         Args:
             seed: of everything random in the first environment, not negative.
             num_environments: N, at least 1.
-            evaluation: episodes are whole games.
-            num_threads: that step Atari games.
+            evaluation: episodes are whole games. Atari games are then stepped one after the other.
+            num_threads: that step Atari games in training.
 
         Raises:
             ValueError: as for a single environment, or it has no vectorization of that kind.
@@ -105,23 +111,30 @@ class EnvironmentFactory:
         batch = self._make_batch(seed, num_environments, evaluation, num_threads)
         return BatchedObservationActionReward(batch) if self.last_action_and_reward else batch
 
-    def _make(self, seed: int, evaluation: bool) -> dm_env.Environment:
+    def _make(self, seed: int, evaluation: bool, render: bool = False) -> dm_env.Environment:
         kind, _, which = self.name.partition(":")
         if kind == "gym":
-            return GymnasiumEnvironment(_make_gymnasium(which), seed)
+            make = _make_rendered_gymnasium if render else _make_gymnasium
+            return GymnasiumEnvironment(make(which), seed)
         if kind == "atari":
-            return AtariEnvironment(which, self._atari(evaluation), seed)
+            return AtariEnvironment(which, self._atari(evaluation), seed, render)
         if kind == "catch":
             return Catch(seed=seed)
+        if render:
+            raise ValueError(
+                f"The environment {self.name!r} cannot be rendered: it has no picture. Atari "
+                "games, 'catch' and Gymnasium environments with the render mode 'rgb_array' can."
+            )
         return MemoryChain(seed=seed)
 
     def _make_batch(
         self, seed: int, num_environments: int, evaluation: bool, num_threads: int
     ) -> BatchedEnvironment:
         kind, _, which = self.name.partition(":")
-        if kind == "atari":
-            options = self._atari(evaluation)
-            return AtariVectorEnvironment(which, num_environments, options, seed, num_threads)
+        # A published score is one of games that start with at least one no-op, and the emulator's
+        # vector environment draws none at all now and then.
+        if kind == "atari" and not evaluation:
+            return AtariVectorEnvironment(which, num_environments, self.atari, seed, num_threads)
         if kind == "gym" and self.vectorization != "list":
             env = _make_gymnasium_vector(which, num_environments, self.vectorization)
             if env:
@@ -168,6 +181,24 @@ def batches_run_in_background(
 
 def _make_gymnasium(env_id: str) -> gymnasium.Env:
     return _named_errors(env_id, lambda: gymnasium.make(env_id))
+
+
+def _make_rendered_gymnasium(env_id: str) -> gymnasium.Env:
+    env = _make_gymnasium(env_id)
+    modes = env.metadata.get("render_modes", [])
+    env.close()
+    if "rgb_array" not in modes:
+        raise ValueError(
+            f"The environment 'gym:{env_id}' cannot be rendered: its render modes are {modes}, and "
+            "'rgb_array' is not among them."
+        )
+
+    def make() -> gymnasium.Env:
+        env = gymnasium.make(env_id, render_mode="rgb_array_list")
+        env.reset()  # Renders: many import what they need for it only then.
+        return env
+
+    return _named_errors(env_id, make)
 
 
 def _make_gymnasium_vector(

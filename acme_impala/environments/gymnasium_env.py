@@ -1,6 +1,7 @@
 """A Gymnasium environment behind dm_env."""
 
 import gymnasium
+import numpy as np
 from dm_env import specs
 
 from acme_impala.environments import gymnasium_spaces
@@ -28,6 +29,7 @@ class GymnasiumEnvironment(EpisodicEnvironment):
         self._observation_spec = gymnasium_spaces.observation_spec(env.observation_space)
         self._action_spec = gymnasium_spaces.action_spec(env.action_space)
         self._env = env
+        self.screens_per_second = env.metadata.get("render_fps", 30)
         self._seed: int | None = int(seed)
 
     def observation_spec(self) -> Nest:
@@ -37,6 +39,14 @@ class GymnasiumEnvironment(EpisodicEnvironment):
     def action_spec(self) -> specs.BoundedArray:
         """The action space's spec."""
         return self._action_spec
+
+    def render(self) -> list[np.ndarray]:
+        """The screens since the last call or the episode's start: one an agent step.
+
+        Each is [height, width, 3] uint8, RGB. The Gymnasium environment's render_mode has to be
+        'rgb_array_list'.
+        """
+        return self._env.render()
 
     def close(self):
         """Closes the Gymnasium environment."""

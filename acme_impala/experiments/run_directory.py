@@ -21,6 +21,7 @@ class RunDirectory:
     failures/            tracebacks of the last start, if nodes failed
     accounts/            where every frame acted since the last start went
     replay/              the replay table, as checkpoints hold it
+    scores-<frames>.csv  what launch/evaluate.py found
     """
 
     def __init__(self, workdir: str):
@@ -33,6 +34,10 @@ class RunDirectory:
         self.failures = self.root / "failures"
         self.accounts = self.root / "accounts"
         self.replay = self.root / "replay"
+
+    def scores(self, frames: int) -> pathlib.Path:
+        """Where the scores of a checkpoint go, `frames` environment frames learned from."""
+        return self.root / f"scores-{frames:.0f}.csv"
 
     def make_replay_directory(self) -> str:
         """Empties the place where a Reverb server writes its tables; returns its path."""

@@ -1,5 +1,6 @@
 """Batches of environments, whatever is behind them, against single environments step by step."""
 
+import ale_py
 import dm_env
 import gymnasium
 import numpy as np
@@ -142,11 +143,55 @@ def test_the_emulators_vector_environment_is_single_games_frame_by_frame(game):
     assert episodes > games >= 3
 
 
-def test_in_an_evaluation_only_the_end_of_a_game_ends_an_episode():
-    factory = EnvironmentFactory("atari:breakout", atari=AtariOptions(noop_max=0, image_size=42))
-    batch = factory.batch(0, 2, evaluation=True)
-    episodes, games = play_and_compare(batch, singles(factory, 0, 2, evaluation=True), 500)
+def test_where_lives_end_no_episode_only_the_end_of_a_game_does():
+    options = AtariOptions(noop_max=0, image_size=42, life_loss_ends_episode=False)
+    batch = environments.AtariVectorEnvironment("breakout", 2, options)
+    alone = [environments.AtariEnvironment("breakout", options, seed) for seed in (0, 1)]
+    episodes, games = play_and_compare(batch, EnvironmentList(alone), 500)
     assert episodes == games >= 2
+
+
+def test_an_evaluations_games_start_with_1_to_30_no_ops(monkeypatch):
+    """The protocol of the published scores. Both ends come up: 1 in 30 games has each."""
+    no_ops = []
+
+    def reset(env, **kwargs):
+        no_ops.append(0)
+        return original_reset(env, **kwargs)
+
+    def step(env, action):
+        assert action == 0
+        no_ops[-1] += 1
+        return original_step(env, action)
+
+    original_reset, original_step = ale_py.AtariEnv.reset, ale_py.AtariEnv.step
+    monkeypatch.setattr(ale_py.AtariEnv, "reset", reset)
+    monkeypatch.setattr(ale_py.AtariEnv, "step", step)
+    batch = EnvironmentFactory("atari:pong").batch(0, 2, evaluation=True)
+    for _ in range(300):
+        batch.reset()
+    assert len(no_ops) == 600
+    assert set(no_ops) == set(range(1, 31))
+
+
+def test_an_evaluations_rewards_and_episodes_are_the_emulators():
+    """Space Invaders pays 5 to 200 points a hit, and has three lives."""
+    batch = EnvironmentFactory("atari:space_invaders").batch(5, 1, evaluation=True)
+    env = gymnasium.make("ALE/SpaceInvaders-v5", frameskip=1, repeat_action_probability=0.0)
+    env = gymnasium.wrappers.AtariPreprocessing(env)
+    env.reset(seed=5)
+    batch.reset()
+    rng, rewards, over = np.random.default_rng(0), [], False
+    while not over:
+        action = rng.integers(6)
+        _, reward, terminated, truncated, info = env.step(action)
+        over = terminated or truncated
+        timestep = batch.step(np.array([action], np.int32))
+        assert (timestep.step_type[0] == dm_env.StepType.LAST) == over
+        assert timestep.reward[0] == reward
+        rewards.append(reward)
+    assert info["lives"] == 0
+    assert max(rewards) > 1
 
 
 def test_games_begin_with_different_numbers_of_no_ops():

@@ -1,5 +1,6 @@
 """launch/evaluate.py as its users meet it."""
 
+import csv
 import dataclasses
 import json
 import re
@@ -8,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
 from acme_impala import run_experiment
 from acme_impala.environments import EnvironmentFactory
@@ -22,9 +24,13 @@ def make_catch(seed, evaluation):
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
+def root(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def results(root):
     """What the command said: by name, (status, output)."""
-    root = tmp_path_factory.mktemp("runs")
     config = catch_config(root / "run", num_frames=300, evaluate_every=300)
     run_experiment(config)
     for name in ("broken", "none"):
@@ -41,8 +47,14 @@ def results(tmp_path_factory):
     commands = {
         "seven": [f"--workdir={root / 'run'}", "--episodes=7"],
         "seven again": [f"--workdir={root / 'run'}", "--episodes=7"],
+        "greedy": [
+            f"--workdir={root / 'run'}",
+            "--episodes=3",
+            "--greedy",
+            f"--output={root / 'greedy.csv'}",
+            f"--video={root / 'greedy.gif'}",
+        ],
         "another seed": [f"--workdir={root / 'run'}", "--episodes=40", "--seed=2"],
-        "greedy": [f"--workdir={root / 'run'}", "--episodes=3", "--greedy"],
         "no workdir": ["--episodes=7"],
         "missing": [f"--workdir={root / 'nowhere'}"],
         "empty": [f"--workdir={root / 'empty'}"],
@@ -50,6 +62,8 @@ def results(tmp_path_factory):
         "broken": [f"--workdir={root / 'broken'}"],
         "no episodes": [f"--workdir={root / 'run'}", "--episodes=0"],
         "by code": [f"--workdir={root / 'by code'}"],
+        "no video": [f"--workdir={root / 'run'}", "--video=video.txt"],
+        "no directory": [f"--workdir={root / 'run'}", f"--output={root / 'nowhere' / 'a.csv'}"],
     }
     result = subprocess.run(
         [sys.executable, "tests/launch/commands.py", root],
@@ -66,30 +80,48 @@ def results(tmp_path_factory):
     }
 
 
-LINE = re.compile(
-    r"(\d+) episodes: return (\S+) \+- (\S+) \(from (\S+) to (\S+)\), (\d+) agent steps each"
-)
+ROW = re.compile(r"\| catch \| +(\d+) \| +(\S+) \| +(\S+) \| +(\S+) \| +(\S+) \|")
 
 
-def line(results, name):
+def row(results, name):
     status, output = results[name]
     assert status == 0, output
-    return [float(number) for number in LINE.search(output).groups()]
+    return [float(number) for number in ROW.search(output).groups()]
 
 
 @pytest.mark.parametrize(("name", "number"), [("seven", 7), ("another seed", 40), ("greedy", 3)])
-def test_it_prints_the_mean_over_the_episodes_asked_for(results, name, number):
-    episodes, mean, spread, low, high, length = line(results, name)
+def test_it_prints_the_scores_of_the_episodes_asked_for(results, name, number):
+    episodes, mean, spread, low, high = row(results, name)
     assert episodes == number
-    assert length == 9
     assert {low, high} <= {-1.0, 1.0}
     caught = (mean + 1) / 2 * number
     assert caught == pytest.approx(round(caught), abs=0.1)
     assert spread == pytest.approx((1 - mean**2) ** 0.5, abs=0.02)
+    assert "catch: 9 agent steps a game" in results[name][1]
+
+
+@pytest.mark.parametrize(
+    ("name", "file"), [("greedy", "greedy.csv"), ("another seed", "run/scores-324.csv")]
+)
+def test_it_writes_the_table_that_it_prints(results, root, name, file):
+    assert f"Table: {root / file}" in results[name][1]
+    with open(root / file, newline="") as opened:
+        (written,) = csv.DictReader(opened)
+    assert written["task"] == "catch"
+    assert written["human_normalized"] == ""
+    numbers = [float(written[key]) for key in ("episodes", "mean", "std", "minimum", "maximum")]
+    assert numbers == pytest.approx(row(results, name), abs=0.005)
+
+
+def test_it_writes_a_video_of_one_more_game(results, root):
+    assert f"Video: {root / 'greedy.gif'}" in results["greedy"][1]
+    with Image.open(root / "greedy.gif") as images:
+        assert images.size == (200, 400)
+        assert images.n_frames == 10  # The ball falls from the first to the last row.
 
 
 def test_the_same_seed_gives_the_same_figures(results):
-    assert line(results, "seven") == line(results, "seven again")
+    assert row(results, "seven") == row(results, "seven again")
 
 
 def test_it_says_which_checkpoint_it_evaluates(results):
@@ -105,6 +137,8 @@ def test_it_says_which_checkpoint_it_evaluates(results):
         ("no checkpoint", "holds no checkpoint yet"),
         ("broken", "All 1 checkpoints in"),
         ("no episodes", "--episodes=0"),
+        ("no video", "must end in .mp4 or .gif, got"),
+        ("no directory", "nowhere, which --output names, is no directory"),
         ("by code", "was made by code, with tests.launch.test_evaluate.make_catch"),
     ],
 )
@@ -115,9 +149,8 @@ def test_it_refuses_and_says_why(results, name, message):
     assert "Traceback" not in output
 
 
-def test_evaluating_leaves_the_run_as_it_is(results, tmp_path_factory):
+def test_evaluating_leaves_the_run_as_it_is_but_for_the_scores(results, root):
     del results
-    root = max(tmp_path_factory.getbasetemp().glob("runs*"), key=lambda path: path.stat().st_mtime)
     names = {path.name for path in (root / "run").iterdir()} - {".lock"}
     assert names == {
         "config.json",
@@ -128,4 +161,5 @@ def test_evaluating_leaves_the_run_as_it_is(results, tmp_path_factory):
         "failures",
         "accounts",
         "replay",
+        "scores-324.csv",
     }

@@ -63,7 +63,7 @@ def results(tmp_path_factory):
 
 
 def mean_return(output):
-    return float(re.search(r"return (-?[\d.]+)", output).group(1))
+    return float(re.search(r"\| catch \| +\d+ \| +(-?[\d.]+) \|", output).group(1))
 
 
 def test_a_policy_learns_to_do_better_than_the_one_it_has_only_the_recording_of(results):

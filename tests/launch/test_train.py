@@ -8,7 +8,8 @@ import psutil
 import pytest
 
 from acme_impala import Adam, LinearSchedule, RMSProp
-from acme_impala.experiments import run_directory
+from acme_impala.environments import EnvironmentFactory
+from acme_impala.experiments import run_directory, stored_run
 
 from ..experiments.runs import ROOT, catch_config
 
@@ -187,6 +188,7 @@ def shown(tmp_path_factory):
     commands = {
         "defaults": ["--env=catch"],
         "atari": ["--env=atari:pong", "--num_frames=40000000", "--sticky_actions"],
+        "all actions": ["--env=atari:pong", "--full_action_space"],
         "cartpole": ["--env=gym:CartPole-v1", "--preset=catch", "--seed=5"],
         "all": [
             "--env=memory",
@@ -238,6 +240,15 @@ def test_the_preset_follows_from_the_environment(shown):
     assert atari["agent"]["learning_rate"]["frames"] == 40_000_000
     assert atari["network_factory"]["torso"] == "atari"
     assert atari["environment_factory"]["atari"]["sticky_actions"] is True
+
+
+def test_a_game_has_its_own_actions_and_all_18_where_that_is_asked_for(shown):
+    for name, number in (("atari", 6), ("all actions", 18)):
+        fields = dict(shown[name]["environment_factory"])
+        factory = stored_run.restore(fields, EnvironmentFactory, "the test")
+        assert factory(seed=0).action_spec().num_values == number
+        for evaluation in (False, True):
+            assert factory.batch(0, 2, evaluation).action_spec().num_values == number
 
 
 def test_a_preset_can_be_named_and_the_seed_is_everyones(shown):
