@@ -35,9 +35,7 @@ flags.DEFINE_integer("seed", 1, "Of the environment and the actions.", lower_bou
 flags.DEFINE_string(
     "output", None, "CSV file for the table; the default is scores-<frames>.csv in the workdir."
 )
-flags.DEFINE_string(
-    "video", None, "MP4 or GIF for one more game, of the first task."
-)
+flags.DEFINE_string("video", None, "MP4 or GIF for one more game, of the first task.")
 
 
 def make_policy(

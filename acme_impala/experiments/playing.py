@@ -124,16 +124,23 @@ def summarize(episodes: list[Episode]) -> Mapping[str, float]:
 def summarize_tasks(played: Mapping[str, list[Episode]]) -> Mapping[str, float]:
     """Summarizes episodes of several tasks: all together, and of each its mean return and score.
 
-    All tasks have as many episodes, so that a mean over all is one over the tasks.
+    All tasks have as many episodes, so that a mean over all is one over the tasks. Where human
+    scores are known, there is also what the paper sums a suite up with, in percent.
 
     Args:
         played: by task.
     """
     summary = dict(summarize([episode for episodes in played.values() for episode in episodes]))
     if len(played) > 1:
+        normalized = []
         for name, episodes in played.items():
             of_task = summarize(episodes)
             summary |= {f"{key}/{name}": of_task[key] for key in ("episode_return", "score")}
+            normalized.append(environments.human_normalized_score(name, of_task["score"]))
+        known = [score for score in normalized if score is not None]
+        if known:
+            of_suite = environments.suite_scores(known)._asdict()
+            summary |= {f"human_normalized_{key}": score for key, score in of_suite.items()}
     return summary
 
 

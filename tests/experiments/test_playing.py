@@ -177,3 +177,18 @@ def test_a_window_of_no_length_gives_every_episode():
     window = playing.EpisodeWindow(0.0)
     for value in (1.0, 2.0):
         assert window.add(1, [Episode(value, 1, value)])["episode_return"] == value
+
+
+def test_a_suite_is_summed_up_by_task_and_as_the_paper_does_it():
+    summary = playing.summarize_tasks(
+        {
+            "atari:pong": [Episode(14.6, 10, 14.6), Episode(14.6, 10, 14.6)],  # A human's.
+            "atari:breakout": [Episode(1.7, 10, 1.7), Episode(1.7, 10, 1.7)],  # At random.
+        }
+    )
+    assert summary["episodes"] == 4
+    assert summary["episode_return"] == pytest.approx((14.6 + 1.7) / 2)
+    assert summary["score/atari:pong"] == pytest.approx(14.6)
+    assert summary["human_normalized_mean"] == pytest.approx(50.0)
+    assert summary["human_normalized_mean_capped"] == pytest.approx(50.0)
+    assert "score/catch" not in playing.summarize_tasks({"catch": [Episode(1.0, 9, 1.0)]})
