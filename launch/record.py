@@ -66,6 +66,9 @@ def record(workdir: str, recording: str, num_frames: int, num_environments: int,
         ValueError: there is no such run, or the recording's directory is not empty.
     """
     run = stored_run.read(workdir)
+    num_tasks = len(environments.tasks_of(run.environment_factory))
+    if num_tasks > 1:
+        raise ValueError(f"A recording is of one task; the run in {workdir} has {num_tasks}.")
     batch = run.environment_factory.batch(seed, num_environments)
     spec = acme.make_environment_spec(batch)
     network = networks.as_impala_network(run.network_factory(spec))
