@@ -57,11 +57,9 @@ def suite_config(workdir, tasks, **changes):
     return catch_config(workdir, environment_factory=TaskSuite("two", tasks), **changes)
 
 
-@pytest.mark.parametrize("fraction", [0.0, 0.5])
-def test_tasks_that_differ_in_speed_have_the_same_share(fraction, tmp_path):
+def test_tasks_that_differ_in_speed_have_the_same_share(tmp_path):
     config = suite_config(tmp_path, (NamedCatch("a"), NamedCatch("b", seconds=0.002)))
-    if fraction:
-        config = replaying(config, fraction=fraction)
+    config = replaying(config, fraction=0.5)
     launch(config, 1, 8, launch_type="local_mt")
     directory = RunDirectory(config.workdir)
     frames = assert_balanced(directory)
@@ -73,10 +71,6 @@ def test_tasks_that_differ_in_speed_have_the_same_share(fraction, tmp_path):
         assert len(column(directory, "evaluator", f"episode_return/{name}")) >= 2
         assert logs.read_rows(directory.logs / f"task_{name}_actor_0.csv")
     assert directory.learning_curve.exists()
-    # And it goes on.
-    longer = dataclasses.replace(config, num_frames=2000)
-    launch(longer, 1, 8, launch_type="local_mt", accept_new_config=True)
-    assert column(directory, "learner", "frames/a")[-1] > shares[0]
 
 
 def test_tasks_that_one_network_cannot_act_in_are_refused(tmp_path):

@@ -206,7 +206,7 @@ def draw(rng):
 def test_any_combination_runs_for_a_thousand_batches_or_is_refused_at_once():
     rng = random.Random(4)
     refused = ran = 0
-    while ran < 6:
+    while ran < 4:
         fields, batch_size = draw(rng), rng.choice([1, 2, 3, 4, 8])
         try:
             config = ReplayConfig(**fields)
