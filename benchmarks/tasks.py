@@ -64,7 +64,7 @@ class Task:
     @property
     def environments_per_batch(self) -> int:
         """N, environments for which an actor calls the policy at once."""
-        return self.environments_per_actor // self.actors.batches_per_actor
+        return self.actors.environments_per_batch
 
     @property
     def unrolls_per_item(self) -> int:

@@ -6,6 +6,7 @@ python launch/evaluate.py --workdir=runs/pong --episodes=200 --video=pong.mp4
 import os
 import pathlib
 import sys
+from collections.abc import Sequence
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow is talkative when imported.
 import acme_impala  # noqa: F401  Before TensorFlow: it turns on the kernels that it leaves off.
@@ -49,21 +50,25 @@ def make_policy(
 
 def evaluate(
     run: stored_run.StoredRun,
-    environment_factory: environments.EnvironmentFactory,
+    tasks: Sequence[environments.EnvironmentFactory],
     num_episodes: int,
     *,
     greedy: bool,
     seed: int,
-) -> list[float]:
-    """Plays whole games by a run's checkpoint, and returns their scores."""
+) -> dict[str, list[float]]:
+    """Plays whole games of each task by a run's checkpoint; returns their scores by task."""
     size = min(num_episodes, nodes.MAX_EVALUATION_ENVIRONMENTS)
-    batch = environment_factory.batch(seed, size, evaluation=True)
-    policy = make_policy(run, batch, greedy=greedy, seed=seed)
-    games = [e for ended in playing.evaluate(batch, policy, num_episodes) for e in ended]
-    batch.close()
-    mean_length = np.mean([game.length for game in games])
-    logging.info("%s: %.0f agent steps a game.", environment_factory.name, mean_length)
-    return [game.score for game in games]
+    scores, policy = {}, None
+    for task in tasks:
+        batch = task.batch(seed, size, evaluation=True)
+        if policy is None:  # One for all tasks, which are alike.
+            policy = make_policy(run, batch, greedy=greedy, seed=seed)
+        games = [e for ended in playing.evaluate(batch, policy, num_episodes) for e in ended]
+        batch.close()
+        mean_length = np.mean([game.length for game in games])
+        logging.info("%s: %.0f agent steps a game.", task.name, mean_length)
+        scores[task.name] = [game.score for game in games]
+    return scores
 
 
 def record(
@@ -114,10 +119,7 @@ def main(_):
         if FLAGS.video:  # First: what is wrong with it shows before many games are played.
             record(run, tasks[0], FLAGS.video, greedy=FLAGS.greedy, seed=FLAGS.seed)
             print(f"Video: {FLAGS.video}")
-        scores = {
-            task.name: evaluate(run, task, FLAGS.episodes, greedy=FLAGS.greedy, seed=FLAGS.seed)
-            for task in tasks
-        }
+        scores = evaluate(run, tasks, FLAGS.episodes, greedy=FLAGS.greedy, seed=FLAGS.seed)
         table = score_table.make_table(scores)
         print(score_table.to_markdown(table))
         score_table.write_csv(table, path)

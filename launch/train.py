@@ -10,7 +10,6 @@ The same command with the same workdir continues the run.
 import datetime
 import gc
 import os
-import re
 import signal
 import sys
 
@@ -25,7 +24,7 @@ from absl import app, flags, logging
 import hyperparameters
 from acme_impala import environments, experiments
 from acme_impala.environments import AtariOptions
-from acme_impala.experiments import accounts, presets, progress, run_directory
+from acme_impala.experiments import accounts, logs, presets, progress, run_directory
 
 FLAGS = flags.FLAGS
 
@@ -91,7 +90,7 @@ def make_config(preset: presets.Preset) -> acme_impala.ExperimentConfig:
     return acme_impala.ExperimentConfig(
         environment_factory=environment_factory,
         network_factory=hyperparameters.make_network(preset),
-        workdir=FLAGS.workdir or f"runs/{re.sub(r'[^A-Za-z0-9_.]+', '-', FLAGS.env)[:80]}-{now}",
+        workdir=FLAGS.workdir or f"runs/{logs.file_name(FLAGS.env)[:80]}-{now}",
         num_frames=FLAGS.num_frames,
         agent=agent,
         seed=FLAGS.seed,

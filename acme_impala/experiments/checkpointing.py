@@ -12,6 +12,7 @@ import tensorflow as tf
 from absl import logging
 
 from acme_impala import learning, networks, replay
+from acme_impala.experiments.run_directory import RunDirectory
 
 _PREFIX = "checkpoint"
 _COUNTS, _REPLAY = "counts", "replay"  # Names within a checkpoint.
@@ -42,7 +43,7 @@ class Checkpointer:
         """Makes a checkpointer.
 
         Args:
-            directory: of the checkpoints.
+            directory: of the checkpoints, in a run directory.
             learner: whose state is saved.
             max_to_keep: older checkpoints are deleted.
             replay_client: of the server whose replay table is saved too; None: without replay.
@@ -50,6 +51,7 @@ class Checkpointer:
         self._learner = learner
         self._directory = directory
         self._replay_client = replay_client
+        self._replay_directory = RunDirectory(str(directory.parent)).replay
         self._saved_step = -1
         self._counts = tf.Variable("{}", trainable=False)
         self._replay = tf.Variable("", trainable=False)  # A path from `directory`.
@@ -75,7 +77,7 @@ class Checkpointer:
         learner = {"learner_steps": self._learner.steps, "learner_frames": self._learner.frames}
         self._counts.assign(json.dumps({**counts, **learner}))
         if self._replay_client:
-            path = self._directory.parent / "replay" / f"{_PREFIX}-{self._learner.steps}"
+            path = self._replay_directory / f"{_PREFIX}-{self._learner.steps}"
             replay.save_tables(self._replay_client, path)
             self._replay.assign(os.path.relpath(path, self._directory))
         self._manager.save(checkpoint_number=self._learner.steps)
@@ -92,8 +94,7 @@ class Checkpointer:
     def _delete_replays(self):
         """Deletes what Reverb wrote for checkpoints that are not there any more."""
         kept = {pathlib.Path(path).name for path in self._manager.checkpoints}
-        root = (self._directory / self._replay.numpy().decode()).resolve().parent
-        for path in root.glob(f"{_PREFIX}-*"):
+        for path in self._replay_directory.glob(f"{_PREFIX}-*"):
             if path.name not in kept:
                 shutil.rmtree(path)
 

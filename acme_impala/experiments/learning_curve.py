@@ -29,27 +29,27 @@ def plot(directory: RunDirectory, title: str):
         for name in (evaluations[0] if evaluations else ())
         if name.startswith(_OF_TASK)
     )
-    columns = math.ceil(math.sqrt(len(tasks))) or 1
-    rows = math.ceil(len(tasks) / columns) or 1
-    picture = figure.Figure(figsize=(8, 5) if not tasks else (4 * columns, 3 * rows))
-    picture.set_layout_engine("constrained")
-    axes = picture.subplots(rows, columns, squeeze=False).ravel()
     if tasks:
+        columns = math.ceil(math.sqrt(len(tasks)))
+        rows = math.ceil(len(tasks) / columns)
+        picture = figure.Figure(figsize=(4 * columns, 3 * rows), layout="constrained")
         picture.suptitle(title)
+        axes = picture.subplots(rows, columns, squeeze=False).ravel()
         for axis, task in zip(axes, tasks, strict=False):
-            training = read_training(directory, logs.task_pattern(task))
+            training = _read_training(directory, logs.task_pattern(task))
             _draw(axis, task, training, evaluations, f"{_OF_TASK}{task}", None)
         for axis in axes[len(tasks) :]:
             axis.set_axis_off()
     else:
-        training = read_training(directory, "actor_*.csv")
-        _draw(axes[0], title, training, evaluations, "episode_return", _RANGE)
+        picture = figure.Figure(figsize=(8, 5), layout="constrained")
+        training = _read_training(directory, "actor_*.csv")
+        _draw(picture.add_subplot(), title, training, evaluations, "episode_return", _RANGE)
     fresh = directory.learning_curve.with_suffix(".new.png")
     picture.savefig(fresh, dpi=120)
     os.replace(fresh, directory.learning_curve)
 
 
-def read_training(directory: RunDirectory, pattern: str) -> list[dict[str, str]]:
+def _read_training(directory: RunDirectory, pattern: str) -> list[dict[str, str]]:
     """Reads the rows of all actors' logs."""
     return [row for path in directory.logs.glob(pattern) for row in logs.read_rows(path)]
 

@@ -16,7 +16,6 @@ from acme_impala.experiments.run_directory import RunDirectory
 
 # Every row has it: environment frames learned from when the row was written.
 FRAMES = "frames"
-_UNSAFE = r"[^\w.-]+"  # In a file's name.
 
 
 def make_logger(
@@ -44,9 +43,14 @@ def make_logger(
     return Throttle(logger, every, clock)
 
 
+def file_name(environment_name: str) -> str:
+    """Makes a part of a file's name of an environment's."""
+    return re.sub(r"[^\w.-]+", "-", environment_name)
+
+
 def task_node(task: str, node: str) -> str:
     """Names the log of one of several tasks in a node."""
-    return f"task_{re.sub(_UNSAFE, '-', task)}_{node}"
+    return f"task_{file_name(task)}_{node}"
 
 
 def task_pattern(task: str) -> str:

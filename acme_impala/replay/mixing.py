@@ -63,7 +63,8 @@ class MixedDataset(UnrollDataset):
         self._batch_size = batch_size
         self._replay = ItemReader(client, tables.REPLAY, table.signature)
         # Items, until the table holds what it should.
-        self._missing = max(0, -(-config.fill(batch_size) // per_item) - table.current_size)
+        fill = tables.num_items(config.fill(batch_size), table.signature)
+        self._missing = max(0, fill - table.current_size)
         first_fresh = (batch_size - config.num_replayed(0, batch_size)) // per_item
         # Unrolls, before the first batch.
         self._num_dropped = max(0, self._missing - first_fresh) * per_item
@@ -94,9 +95,8 @@ class MixedDataset(UnrollDataset):
 
     def _gather(self) -> tuple[types.Batch, int]:
         num_items = self._batch_size // self._unrolls_per_item
-        num_replayed = (
-            self._config.num_replayed(self._batches, self._batch_size) // self._unrolls_per_item
-        )
+        num_unrolls = self._config.num_replayed(self._batches, self._batch_size)
+        num_replayed = num_unrolls // self._unrolls_per_item
         num_fresh = num_items - num_replayed
         self._fill(num_fresh)
         replaying = in_background(lambda: [self._replay.take() for _ in range(num_replayed)])

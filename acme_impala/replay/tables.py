@@ -93,10 +93,14 @@ def make_queue(signature: types.Unroll, capacity: int, name: str = QUEUE) -> rev
     it may not have arrived yet, and an episode's last observation then completes another without a
     step between: without a place for that one the process would wait for itself for ever.
     """
-    unrolls_per_item = signature.reward.shape[1]
     return reverb.Table.queue(
-        name, max_size=-(-capacity // unrolls_per_item) + 1, signature=signature
+        name, max_size=num_items(capacity, signature) + 1, signature=signature
     )
+
+
+def num_items(num_unrolls: int, signature: types.Unroll) -> int:
+    """Returns how many items hold at least so many unrolls."""
+    return -(-num_unrolls // signature.reward.shape[1])
 
 
 def make_replay(signature: types.Unroll, config: ReplayConfig, batch_size: int) -> reverb.Table:
@@ -107,20 +111,19 @@ def make_replay(signature: types.Unroll, config: ReplayConfig, batch_size: int) 
         config: sampler, remover and limits.
         batch_size: B of the learner.
     """
-    unrolls_per_item = signature.reward.shape[1]
     limiter = reverb.rate_limiters.MinSize(1)
     if config.samples_per_insert is not None:
         error_buffer = config.error_buffer or config.least_error_buffer(batch_size)
         limiter = reverb.rate_limiters.SampleToInsertRatio(
             config.samples_per_insert,
-            -(-config.fill(batch_size) // unrolls_per_item),
-            error_buffer / unrolls_per_item,
+            num_items(config.fill(batch_size), signature),
+            error_buffer / signature.reward.shape[1],
         )
     return reverb.Table(
         REPLAY,
         sampler=_selector(config.sampler, config),
         remover=_selector(config.remover, config),
-        max_size=-(-config.capacity // unrolls_per_item),
+        max_size=num_items(config.capacity, signature),
         rate_limiter=limiter,
         max_times_sampled=config.max_times_sampled or 0,
         signature=signature,
