@@ -43,40 +43,39 @@ class IMPALAActor(acme.Actor):
             seed: of the actions' sampling.
             greedy: take the likeliest action instead of sampling.
         """
-        self._network = networks.as_impala_network(network)
+        network = networks.as_impala_network(network)
         self._adder = adder
-        self._weights = Weights(self._network, variable_source)
-        self._sample = ActionSampler(seed, greedy)
-        function_leak.stop_leak()
-        self._policy = tf.function(self._network.__call__)
-        self._state = None
+        self._weights = Weights(network, variable_source)
+        self._policy = BatchedPolicy(network, 1, ActionSampler(seed, greedy))
+        self._first = np.array([True])
         self._extras = None
 
     def observe_first(self, timestep: dm_env.TimeStep):
         """Starts an episode, with the initial recurrent state."""
-        with tf.device("/CPU:0"):
-            self._state = self._network.initial_state(1)
+        self._first[0] = True
         if self._adder:
             self._adder.add_first(timestep)
         else:
-            self._weights.take(_batch_of_one(timestep.observation))
+            self._weights.take(replay.block_of_one(timestep.observation))
 
     def select_action(self, observation: types.Nest) -> np.ndarray:
         """Samples an action for one observation, without a batch dimension."""
-        if self._adder and self._adder.unroll_begins:
+        observation = replay.block_of_one(observation)
+        unroll_begins = self._adder and self._adder.unroll_begins
+        if unroll_begins:
             self._adder.flush()
-            self._weights.take(_batch_of_one(observation))
-        with tf.device("/CPU:0"):
-            (logits, _), next_state = self._policy(_batch_of_one(observation), self._state)
-        logits = logits.numpy()[0]
+            self._weights.take(observation)
+        actions, logits = self._policy(observation, self._first)
+        self._first[0] = False
         if self._adder:
             self._extras = replay.ActingExtras(
-                behaviour_logits=logits,
-                state=tree.map_structure(lambda x: x.numpy()[0], self._state),
+                behaviour_logits=logits[0],
+                state=tree.map_structure(lambda x: x.numpy()[0], self._policy.state)
+                if unroll_begins
+                else (),  # It is not read.
                 policy_version=self._weights.version,
             )
-        self._state = next_state
-        return self._sample(logits)
+        return actions[0]
 
     def observe(self, action: types.Nest, next_timestep: dm_env.TimeStep):
         """Records a step."""
@@ -323,7 +322,3 @@ class Weights:
         for variable, value in zip(self._variables, values, strict=True):
             variable.assign(value)
         self.version = int(version[0])
-
-
-def _batch_of_one(observation: types.Nest) -> types.Nest:
-    return tree.map_structure(lambda x: np.asarray(x)[np.newaxis], observation)

@@ -134,7 +134,7 @@ def test_the_recurrent_state_starts_anew_with_every_episode():
         actor.observe_first(dm_env.restart(observation))
         for _ in range(3):
             actor.select_action(observation)
-            states.append(actor._state[0].numpy())
+            states.append(actor._policy.state[0].numpy())
     np.testing.assert_array_equal(states[:3], states[3:])
     assert (states[0] != states[1]).any()
 

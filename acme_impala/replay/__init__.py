@@ -1,6 +1,6 @@
 """The way of unrolls from actors to the learner, through Reverb."""
 
-from acme_impala.replay.adder import ActingExtras, UnrollAdder
+from acme_impala.replay.adder import ActingExtras, UnrollAdder, block_of_one
 from acme_impala.replay.dataset import UnrollDataset, in_background
 from acme_impala.replay.mixing import MixedDataset
 from acme_impala.replay.priorities import PriorityWriter
@@ -30,6 +30,7 @@ __all__ = [
     "UnrollAdder",
     "UnrollDataset",
     "UnrollWriter",
+    "block_of_one",
     "check_saved",
     "in_background",
     "make_queue",

@@ -19,7 +19,8 @@ class ActingExtras(NamedTuple):
     """What an actor knows of a step besides the step itself."""
 
     behaviour_logits: np.ndarray  # [A]
-    state: types.Nest  # the recurrent state before the step, without a batch dimension
+    # The recurrent state before the step, without a batch dimension; read where `unroll_begins`.
+    state: types.Nest
     policy_version: int  # the learner step whose weights acted
 
 
@@ -86,7 +87,7 @@ class UnrollAdder(adders.Adder):
         if self._writer.row_is_open:  # The last observation of the episode before.
             self._writer.act_nowhere(0)
             self._writer.close_row(_ZERO, _ZERO)
-        self._writer.open_row(_block_of_one(timestep.observation), np.array([True]))
+        self._writer.open_row(block_of_one(timestep.observation), np.array([True]))
 
     def add(self, action: types.Nest, next_timestep: dm_env.TimeStep, extras: ActingExtras = ()):
         """Adds the action taken at the last observation, and what it led to.
@@ -107,10 +108,10 @@ class UnrollAdder(adders.Adder):
             )
         logits, state, version = extras
         if writer.unroll_begins:
-            state = _block_of_one(state)
-        writer.act(_block_of_one(action), _block_of_one(logits), state, version)
-        writer.close_row(_block_of_one(next_timestep.reward), _block_of_one(next_timestep.discount))
-        writer.open_row(_block_of_one(next_timestep.observation), np.array([False]))
+            state = block_of_one(state)
+        writer.act(block_of_one(action), block_of_one(logits), state, version)
+        writer.close_row(block_of_one(next_timestep.reward), block_of_one(next_timestep.discount))
+        writer.open_row(block_of_one(next_timestep.observation), np.array([False]))
 
     def flush(self):
         """Waits until the queue holds all that was written (or `should_stop` says yes)."""
@@ -128,5 +129,8 @@ class UnrollAdder(adders.Adder):
         return self._writer.close(seconds)
 
 
-def _block_of_one(nest: types.Nest) -> types.Nest:
+def block_of_one(nest: types.Nest) -> types.Nest:
+    """Gives every value of a nest a first dimension of 1."""
+    if isinstance(nest, (np.ndarray, np.generic, float)):  # By far the most: no nest at all.
+        return np.asarray(nest)[np.newaxis]
     return tree.map_structure(lambda x: np.asarray(x)[np.newaxis], nest)
