@@ -12,7 +12,6 @@ import dataclasses
 import datetime
 import os
 import pathlib
-import signal
 import sys
 import time
 
@@ -28,7 +27,14 @@ import hyperparameters
 from acme_impala import IMPALALearner, networks, replay
 from acme_impala.config import IMPALAConfig
 from acme_impala.environments import EnvironmentFactory
-from acme_impala.experiments import checkpointing, logs, nodes, run_directory, stored_run
+from acme_impala.experiments import (
+    checkpointing,
+    logs,
+    nodes,
+    run_directory,
+    signals,
+    stored_run,
+)
 from acme_impala.experiments.progress import LiveLine
 
 FLAGS = flags.FLAGS
@@ -111,15 +117,12 @@ def learn(recording: replay.Recording, config: acme_impala.ExperimentConfig):
     if found:
         checkpointer.restore(found.path)
     next_save = time.monotonic() + config.checkpoint_seconds
-    with LiveLine(directory, config.num_frames):
-        try:
-            while learner.frames < config.num_frames:
-                learner.step()
-                if time.monotonic() >= next_save:
-                    checkpointer.save(counter.get_counts())
-                    next_save = time.monotonic() + config.checkpoint_seconds
-        except KeyboardInterrupt:
-            pass  # The user's way to end a run.
+    with LiveLine(directory, config.num_frames), signals.heeded() as stop:
+        while learner.frames < config.num_frames and not stop.is_set():
+            learner.step()
+            if time.monotonic() >= next_save:
+                checkpointer.save(counter.get_counts())
+                next_save = time.monotonic() + config.checkpoint_seconds
         checkpointer.save(counter.get_counts())
         logger.close()
     run_directory.release(directory)
@@ -127,8 +130,6 @@ def learn(recording: replay.Recording, config: acme_impala.ExperimentConfig):
 
 def main(_):
     """Learns; exits with 1 and a message where something is wrong."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
     tf.config.threading.set_intra_op_parallelism_threads(len(os.sched_getaffinity(0)))
     tf.config.threading.set_inter_op_parallelism_threads(1)
     try:

@@ -111,8 +111,6 @@ def main(_):
         if FLAGS.launcher == "in_process":
             tf.config.threading.set_intra_op_parallelism_threads(len(os.sched_getaffinity(0)))
             tf.config.threading.set_inter_op_parallelism_threads(1)
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, signal.default_int_handler)
             experiments.run_experiment(config, accept_new_config=FLAGS.accept_new_config)
         else:
             experiments.launch(

@@ -12,7 +12,7 @@ import psutil
 from launchpad.launch import worker_manager
 from launchpad.nodes.python import local_multi_processing
 
-from acme_impala.experiments import learning_curve, run_directory
+from acme_impala.experiments import learning_curve, run_directory, signals
 from acme_impala.experiments.config import ExperimentConfig
 from acme_impala.experiments.processes import LAUNCHER_VARIABLE, POLL_SECONDS, is_alive
 from acme_impala.experiments.program import make_program
@@ -60,12 +60,7 @@ def launch(
     """
     if launch_type not in LAUNCH_TYPES:
         raise ValueError(f"launch_type must be one of {', '.join(LAUNCH_TYPES)}: {launch_type!r}.")
-    stop_is_wanted = threading.Event()  # Before Launchpad listens.
-    handlers = {
-        number: signal.signal(number, lambda *_: stop_is_wanted.set())
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
+    with signals.heeded() as stop_is_wanted:  # Until Launchpad listens.
         program = make_program(
             config, num_actors, environments_per_actor, accept_new_config=accept_new_config
         )
@@ -75,9 +70,6 @@ def launch(
                 _run(program, directory, config, launch_type, stop_is_wanted)
         finally:
             run_directory.release(directory)
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler or signal.SIG_DFL)
 
 
 def _run(

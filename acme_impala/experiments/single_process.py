@@ -1,5 +1,6 @@
 """An experiment in one process and one thread: for tests, debugging and small tasks."""
 
+import threading
 import time
 from collections.abc import Mapping
 
@@ -15,6 +16,7 @@ from acme_impala.experiments import (
     playing,
     preparation,
     run_directory,
+    signals,
 )
 from acme_impala.experiments.config import ExperimentConfig
 from acme_impala.experiments.progress import LiveLine
@@ -48,14 +50,17 @@ def run_experiment(
             f"One process plays one task, and these are {num_tasks}: launch a program of threads "
             "or processes (experiments.launch; --launcher=local_mt or local_mp)."
         )
-    prepared = preparation.prepare(config, accept_new_config=accept_new_config)
-    try:
-        return _run(config, prepared)
-    finally:
-        run_directory.release(prepared.directory)
+    with signals.heeded() as stop:
+        prepared = preparation.prepare(config, accept_new_config=accept_new_config)
+        try:
+            return _run(config, prepared, stop)
+        finally:
+            run_directory.release(prepared.directory)
 
 
-def _run(config: ExperimentConfig, prepared: preparation.Prepared) -> Mapping[str, float]:
+def _run(
+    config: ExperimentConfig, prepared: preparation.Prepared, stop: threading.Event
+) -> Mapping[str, float]:
     directory, found = prepared.directory, prepared.checkpoint
     counter = nodes.make_counter(found.counts if found else {})
     # Rows are written by frames, not by seconds, so that the same seed gives the same logs.
@@ -99,28 +104,26 @@ def _run(config: ExperimentConfig, prepared: preparation.Prepared) -> Mapping[st
 
     def evaluate():
         for _ in evaluator.evaluate(learner.frames):
-            pass
+            if stop.is_set():
+                break
 
     next_log = 0
     next_save = time.monotonic() + config.checkpoint_seconds
     with LiveLine(directory, config.num_frames):
-        try:
-            for episode in playing.play(environment, agent):
-                acted += config.agent.frames_per_step
-                recorder.record(1, [episode] if episode else [], agent.unrolls_written)
-                if time.monotonic() >= next_save:
-                    checkpointer.save(counter.get_counts())
-                    next_save = time.monotonic() + config.checkpoint_seconds
-                frames = learner.frames
-                if frames >= next_log:
-                    table_log.write(frames)
-                    next_log = frames + log_period
-                if evaluator.is_due(frames):
-                    evaluate()
-                if frames >= config.num_frames or evaluator.reached_target:
-                    break
-        except KeyboardInterrupt:
-            pass  # The user's way to end a run.
+        for episode in playing.play(environment, agent):
+            acted += config.agent.frames_per_step
+            recorder.record(1, [episode] if episode else [], agent.unrolls_written)
+            if time.monotonic() >= next_save:
+                checkpointer.save(counter.get_counts())
+                next_save = time.monotonic() + config.checkpoint_seconds
+            frames = learner.frames
+            if frames >= next_log:
+                table_log.write(frames)
+                next_log = frames + log_period
+            if evaluator.is_due(frames):
+                evaluate()
+            if frames >= config.num_frames or evaluator.reached_target or stop.is_set():
+                break
         queued = agent.drain(nodes.DRAIN_SECONDS)
         checkpointer.save(counter.get_counts())
     for part in (learner_logger, table_log, recorder, evaluator, environment, agent):

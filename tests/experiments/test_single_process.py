@@ -42,10 +42,11 @@ def counts(directory):
 @pytest.fixture(scope="module")
 def commands(tmp_path_factory):
     """Three runs in fresh processes: two of the same seed, one of another."""
+    root = tmp_path_factory.mktemp("commands")
 
     def run(name, seed):
         command = train(
-            tmp_path_factory.mktemp(name),
+            root / name,
             "--launcher=in_process",
             f"--num_frames={FRAMES}",
             "--evaluate_every=500",
@@ -153,10 +154,11 @@ def test_a_finished_run_started_again_ends_at_once_and_changes_nothing(continued
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory):
     """Runs ended by a signal: by name, (exit status, seconds, directory, frames logged before)."""
+    root = tmp_path_factory.mktemp("ended")
 
     def run(number):
         command = train(
-            tmp_path_factory.mktemp(number.name),
+            root / number.name,
             "--launcher=in_process",
             "--num_frames=10000000",
             "--evaluate_every=1000",
