@@ -59,7 +59,7 @@ class IMPALA(acme.Actor, acme.VariableSource):
             ValueError: network and environment do not fit each other.
         """
         network = networks.as_impala_network(network)
-        networks.check_network(network, environment_spec)
+        networks.check_network(network, environment_spec, int(config.popart_step_size is not None))
         builder = builder_lib.IMPALABuilder(config, networks.state_spec(network))
         directory = None
         if not replay_directory:

@@ -103,6 +103,8 @@ class IMPALAConfig:
             a small network long to reach, and until then every action looks better than expected.
         reward_clipping: 'abs_one' clips to [-1, 1]; 'soft_asymmetric' is the optimistic asymmetric
             clipping of DMLab-30 (figure D.1), 5 tanh(r / 5), times 0.3 where negative; 'none'.
+        popart_step_size: of the statistics of each task's value (PopArt, Hessel et al. 2018, where
+            it is 3e-4), which is then learned on a scale of its own; None: without PopArt.
         optimizer: RMSProp(...) or Adam(...).
         learning_rate: constant or annealed.
         max_gradient_norm: gradients are scaled down to this global norm; None: never.
@@ -131,6 +133,7 @@ class IMPALAConfig:
     entropy_cost: Scheduled = 0.01
     reward_scale: float = 1.0
     reward_clipping: RewardClipping = "abs_one"
+    popart_step_size: float | None = None
     optimizer: RMSProp | Adam = RMSProp()
     learning_rate: Scheduled = 6e-4
     max_gradient_norm: float | None = 40.0
@@ -196,6 +199,10 @@ class IMPALAConfig:
             f"got {self.reward_clipping!r}.",
         )
         _require(
+            self.popart_step_size is None or 0 < self.popart_step_size <= 1,
+            f"popart_step_size must be in (0, 1], got {self.popart_step_size}. None is no PopArt.",
+        )
+        _require(
             isinstance(self.optimizer, RMSProp | Adam),
             f"optimizer must be RMSProp(...) or Adam(...), got {self.optimizer!r}.",
         )
@@ -211,6 +218,7 @@ class IMPALAConfig:
             "clip_pg_rho_threshold",
             "clip_c_threshold",
             "max_gradient_norm",
+            "popart_step_size",
         )
         scheduled = ("baseline_cost", "entropy_cost", "learning_rate")
         for name in ("discount", "lambda_", "reward_scale", *scheduled, *optional):

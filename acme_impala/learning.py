@@ -14,7 +14,7 @@ import tree
 from acme.tf import savers
 from acme.utils import counting, loggers
 
-from acme_impala import losses, networks, optimizers, types
+from acme_impala import losses, networks, optimizers, popart, types
 from acme_impala.config import IMPALAConfig, LinearSchedule, Scheduled
 from acme_impala.types import ACTOR_VARIABLE_NAMES, VARIABLE_NAMES
 
@@ -32,6 +32,7 @@ class LearnerState(NamedTuple):
     network: list[np.ndarray]
     optimizer: list[np.ndarray]
     counts: list[np.ndarray]
+    popart: Sequence[np.ndarray] = ()  # Where there is one.
 
 
 class Counts(tf.Module):
@@ -89,6 +90,10 @@ class IMPALALearner(acme.Learner, savers.TFSaveable):
             update_priorities: told of the keys [n] of replayed unrolls and their priorities [n],
                 `config.replay.priority`; it must not take long.
             task_names: of the tasks that unrolls are of, where there are several; for the logs.
+
+        Raises:
+            ValueError: `popart_step_size` is given, and the network has no `baseline_head` with an
+                output for each task.
         """
         self._network = networks.as_impala_network(network)
         self._dataset = dataset
@@ -103,6 +108,10 @@ class IMPALALearner(acme.Learner, savers.TFSaveable):
         self._optimizer = optimizers.make_optimizer(config.optimizer, self._trainable_variables)
         self._task_names = task_names
         self._counts = Counts(len(task_names))
+        self._popart: popart.PopArt | None = None
+        if config.popart_step_size is not None:
+            networks.check_baseline(self._network, max(1, len(task_names)))
+            self._popart = popart.PopArt(self._network.baseline_head, config.popart_step_size)
         self._metrics_every_seconds = metrics_every_seconds
         self._metrics: dict[str, tf.Tensor] = {}
         self._last_metrics_time = -math.inf
@@ -148,6 +157,7 @@ class IMPALALearner(acme.Learner, savers.TFSaveable):
             "network": self._network,
             "optimizer": self._optimizer,
             "counts": self._counts,
+            **({"popart": self._popart} if self._popart else {}),
         }
 
     def save(self) -> LearnerState:
@@ -276,6 +286,18 @@ class IMPALALearner(acme.Learner, savers.TFSaveable):
         frames = self._counts.task_frames.numpy().tolist()
         return {f"frames/{name}": n for name, n in zip(self._task_names, frames, strict=True)}
 
+    def _describe_values(self) -> dict[str, tf.Tensor]:
+        """PopArt's statistics, by task."""
+        if not self._popart:
+            return {}
+        mean, scale = self._popart.mean, self._popart.scale
+        suffixes = [f"/{name}" for name in self._task_names] or [""]
+        return {
+            f"{what}{suffix}": x[task]
+            for what, x in (("popart_mean", mean), ("popart_scale", scale))
+            for task, suffix in enumerate(suffixes)
+        }
+
     @tf.function
     def _step(
         self, unroll: types.Unroll, replayed: tf.Tensor, with_metrics: bool
@@ -290,14 +312,25 @@ class IMPALALearner(acme.Learner, savers.TFSaveable):
         learning_rate = _scheduled(config.learning_rate, counts.frames)
         entropy_cost = _scheduled(config.entropy_cost, counts.frames)
 
+        # Where there is one task, the unrolls do not say which.
+        task = unroll.task if self._task_names else tf.zeros_like(lag, tf.int32)
+        value_scale = self._popart.scale_of(task) if self._popart else None
+
         variables = self._trainable_variables
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
             outputs, _ = self._network.unroll(
                 unroll.observation, unroll.initial_state, unroll.start_of_episode
             )
+            if self._popart:
+                outputs = outputs._replace(value=self._popart.value(outputs.value, task))
             loss = losses.impala_loss(
-                unroll, outputs, config=config, entropy_cost=entropy_cost, accepted=accepted
+                unroll,
+                outputs,
+                config=config,
+                entropy_cost=entropy_cost,
+                accepted=accepted,
+                value_scale=value_scale,
             )
         gradients = [
             # The norm of a sparse gradient would be that of its parts, not of their sum.
@@ -312,11 +345,13 @@ class IMPALALearner(acme.Learner, savers.TFSaveable):
             )
         # Rows that count there may be none even in unrolls that are accepted.
         learns = finite & (loss.metrics["agent_steps"] > 0)
-        tf.cond(
-            learns,
-            lambda: self._optimizer.apply(gradients, variables, learning_rate),
-            lambda: None,
-        )
+
+        def learn():
+            self._optimizer.apply(gradients, variables, learning_rate)
+            if self._popart:
+                self._popart.update(loss.value_targets, loss.valid, task)
+
+        tf.cond(learns, learn, lambda: None)
 
         learned = tf.cast(finite, tf.int64)  # 1 or 0
         # Environment frames of every unroll: its rows that count.
@@ -377,6 +412,7 @@ class IMPALALearner(acme.Learner, savers.TFSaveable):
                     tf.cast(tf.size(fresh_lag), tf.float32),
                 ),
                 "policy_lag_max": tf.reduce_max(tf.where(fresh, lag, tf.zeros_like(lag))),
+                **self._describe_values(),
             }
         return metrics, loss.errors[config.replay.priority]
 

@@ -22,11 +22,15 @@ class LossOutput(NamedTuple):
         errors: [B] by name, of every unroll the mean over its rows that count of the absolute
             'advantage' (what the policy gradient is multiplied by) and 'td_error',
             r + gamma V(x_{t+1}) - V(x_t): how much there is to learn from it. Without gradient.
+        value_targets: [T, B], v of every row, zero where it does not count. Without gradient.
+        valid: [T, B] bool, which rows count.
     """
 
     total: tf.Tensor
     metrics: dict[str, tf.Tensor]
     errors: dict[str, tf.Tensor]
+    value_targets: tf.Tensor
+    valid: tf.Tensor
 
 
 def impala_loss(
@@ -36,6 +40,7 @@ def impala_loss(
     config: IMPALAConfig,
     entropy_cost: float | tf.Tensor,
     accepted: tf.Tensor | None = None,
+    value_scale: tf.Tensor | None = None,
 ) -> LossOutput:
     """Computes IMPALA's loss of a time-major batch.
 
@@ -57,6 +62,8 @@ def impala_loss(
         entropy_cost: weight of the entropy bonus now; a scalar, for it may be annealed.
         accepted: [B] bool, which unrolls to learn from; None: all. The rows of the others are
             masked.
+        value_scale: [B], what errors of the value and advantages are divided by, in the loss and in
+            `errors` (PopArt's sigma of each unroll's task); None: nothing.
 
     Returns:
         A `LossOutput`.
@@ -94,11 +101,16 @@ def impala_loss(
     td_errors = tf.stop_gradient(rewards + discounts * outputs.value[1:] - values)
     values = _where_valid(valid, values)
     vs = _where_valid(valid, targets.vs)
+    value_errors, advantages = vs - values, targets.pg_advantages
+    if value_scale is not None:
+        value_errors, advantages, td_errors = (
+            x / tf.cast(value_scale, dtype) for x in (value_errors, advantages, td_errors)
+        )
 
     if config.correction == "epsilon":
         log_probs = tf.math.log(tf.exp(log_probs) + _EPSILON)
-    policy_gradient_loss = -tf.reduce_sum(log_probs * targets.pg_advantages)
-    baseline_loss = 0.5 * tf.reduce_sum(tf.square(vs - values))
+    policy_gradient_loss = -tf.reduce_sum(log_probs * advantages)
+    baseline_loss = 0.5 * tf.reduce_sum(tf.square(value_errors))
     entropy = tf.reduce_sum(_where_valid(valid, _entropy(logits)))
     total = (
         policy_gradient_loss
@@ -118,11 +130,13 @@ def impala_loss(
         "rho_clipped_fraction": _fraction_above(valid, rhos, config.clip_rho_threshold),
         "agent_steps": tf.math.count_nonzero(valid),
     }
-    errors = {"advantage": targets.pg_advantages, "td_error": td_errors}
+    errors = {"advantage": advantages, "td_error": td_errors}
     return LossOutput(
         total,
         {name: tf.stop_gradient(value) for name, value in metrics.items()},
         {name: _mean(valid, tf.abs(error), axis=0) for name, error in errors.items()},
+        vs,
+        valid,
     )
 
 

@@ -28,6 +28,7 @@ _OPTIONAL_NUMBERS = (
     "clip_pg_rho_threshold",
     "clip_c_threshold",
     "max_gradient_norm",
+    "popart_step_size",
 )
 _SCHEDULES = ("learning_rate", "entropy_cost")
 for _name in _INTEGERS:
@@ -95,8 +96,12 @@ def make_agent(preset: presets.Preset) -> IMPALAConfig:
     return dataclasses.replace(preset.agent, replay=_replay(preset.agent.replay), **given)
 
 
-def make_network(preset: presets.Preset) -> networks.NetworkConfig:
+def make_network(preset: presets.Preset, num_values: int = 1) -> networks.NetworkConfig:
     """Makes the network's config: the preset's but for the flags that are given.
+
+    Args:
+        preset: what the flags start from.
+        num_values: outputs of the baseline.
 
     Raises:
         ValueError: a flag's value is impossible.
@@ -105,7 +110,7 @@ def make_network(preset: presets.Preset) -> networks.NetworkConfig:
     given = {name: value for name, value in given.items() if value is not None}
     if "hidden_sizes" in given:
         given["hidden_sizes"] = _parse_sizes(given["hidden_sizes"])
-    return dataclasses.replace(preset.network, seed=FLAGS.seed, **given)
+    return dataclasses.replace(preset.network, num_values=num_values, seed=FLAGS.seed, **given)
 
 
 def _replay(preset: ReplayConfig) -> ReplayConfig:

@@ -86,10 +86,12 @@ def make_config(preset: presets.Preset) -> acme_impala.ExperimentConfig:
             action_repeat=agent.frames_per_step if FLAGS.env.startswith("atari:") else 4,
         ),
     )
+    num_tasks = len(environments.tasks_of(environment_factory))
+    uses_popart = agent.popart_step_size is not None
     now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     return acme_impala.ExperimentConfig(
         environment_factory=environment_factory,
-        network_factory=hyperparameters.make_network(preset),
+        network_factory=hyperparameters.make_network(preset, num_tasks if uses_popart else 1),
         workdir=FLAGS.workdir or f"runs/{logs.file_name(FLAGS.env)[:80]}-{now}",
         num_frames=FLAGS.num_frames,
         agent=agent,

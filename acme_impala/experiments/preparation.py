@@ -62,7 +62,8 @@ def prepare(
             )
     with tf.device("/CPU:0"):
         network = networks.as_impala_network(config.network_factory(environment_spec))
-        networks.check_network(network, environment_spec)
+        uses_popart = config.agent.popart_step_size is not None
+        networks.check_network(network, environment_spec, len(tasks) if uses_popart else 0)
         builder = builder_lib.IMPALABuilder(
             config.agent,
             networks.state_spec(network),

@@ -39,13 +39,14 @@ def discrete_actions(environment_spec: EnvironmentSpec) -> int:
     )
 
 
-def check_network(network: Any, environment_spec: EnvironmentSpec):
+def check_network(network: Any, environment_spec: EnvironmentSpec, popart_tasks: int = 0):
     """Runs a network on observations of zeros, which creates its variables, and checks the outputs.
 
     Args:
         network: this package's, or anything like `snt.RNNCore` that returns
             ((logits, value), state).
         environment_spec: what the network is to act in.
+        popart_tasks: with PopArt, the number of tasks, each of which has a value of its own.
 
     Raises:
         ValueError: the logits are not one for each action, the value has a dimension too many, the
@@ -54,16 +55,19 @@ def check_network(network: Any, environment_spec: EnvironmentSpec):
     """
     num_actions = discrete_actions(environment_spec)
     network = as_impala_network(network)
+    if popart_tasks:
+        check_baseline(network, popart_tasks)
+    num_values = max(1, popart_tasks)
     state = network.initial_state(BATCH_SIZE)
 
     output, next_state = network(zeros(environment_spec.observations, [BATCH_SIZE]), state)
-    _check_heads(output, [BATCH_SIZE], num_actions, "network(observation, state)")
+    _check_heads(output, [BATCH_SIZE], num_actions, num_values, "network(observation, state)")
     _check_state(state, next_state, "network(observation, state)")
 
     batch_shape = [ROWS, BATCH_SIZE]
     observation = zeros(environment_spec.observations, batch_shape)
     output, next_state = network.unroll(observation, state, tf.zeros(batch_shape, tf.bool))
-    _check_heads(output, batch_shape, num_actions, "network.unroll(...)")
+    _check_heads(output, batch_shape, num_actions, num_values, "network.unroll(...)")
     _check_state(state, next_state, "network.unroll(...)")
 
 
@@ -74,7 +78,26 @@ def zeros(observation_spec: Nest, batch_shape: list[int]) -> Nest:
     )
 
 
-def _check_heads(output: Any, batch_shape: list[int], num_actions: int, call: str):
+def check_baseline(network: Any, num_tasks: int):
+    """Checks that a network's value can be learned by PopArt.
+
+    Raises:
+        ValueError: it has no `baseline_head`, or not an output of it for each task.
+    """
+    head = getattr(network, "baseline_head", None)
+    if head is None:
+        raise ValueError(
+            "PopArt changes the last layer of the baseline, which a network must have as its "
+            f"`baseline_head`, a tf.keras.layers.Dense; {type(network).__name__} has none."
+        )
+    if head.units != num_tasks:
+        raise ValueError(
+            f"PopArt learns a value for each of {num_tasks} tasks, and the network's baseline has "
+            f"{head.units} outputs: NetworkConfig(num_values={num_tasks})."
+        )
+
+
+def _check_heads(output: Any, batch_shape: list[int], num_actions: int, num_values: int, call: str):
     logits, value = output
     for name, x in (("logits", logits), ("value", value)):
         if not tf.is_tensor(x):
@@ -86,11 +109,19 @@ def _check_heads(output: Any, batch_shape: list[int], num_actions: int, call: st
             f"batch of {batch_shape} it must be {expected}. Is the policy head as wide as the "
             "action space?"
         )
-    if value.shape != batch_shape:
+    if num_values > 1:
+        expected = [*batch_shape, num_values]
+        if value.shape != expected:
+            raise ValueError(
+                f"{call} gave a value of shape {value.shape}, and for {num_values} tasks with "
+                f"PopArt and a batch of {batch_shape} it must be {expected}: NetworkConfig("
+                f"num_values={num_values})."
+            )
+    elif value.shape != batch_shape:
         raise ValueError(
             f"{call} gave a value of shape {value.shape}, and for a batch of {batch_shape} it must "
             f"be {batch_shape}: one number each. tf.squeeze(value, axis=-1) takes a last dimension "
-            "of 1 away."
+            "of 1 away; several numbers are for several tasks with PopArt."
         )
 
 

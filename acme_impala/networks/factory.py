@@ -28,6 +28,7 @@ class NetworkConfig:
         core: 'feedforward', or 'lstm' for a memory.
         lstm_size: units of the LSTM.
         seed: of the initial weights.
+        num_values: outputs of the baseline: the number of tasks with PopArt, else 1.
 
     Raises:
         ValueError: a value is impossible; the message names it and says what would do.
@@ -38,6 +39,7 @@ class NetworkConfig:
     core: Literal["feedforward", "lstm"] = "feedforward"
     lstm_size: int = 256
     seed: int = 0
+    num_values: int = 1
 
     def __post_init__(self):
         # JSON has no tuples, and a config read back must equal the one written.
@@ -45,7 +47,11 @@ class NetworkConfig:
         for name, value, known in (("torso", self.torso, TORSOS), ("core", self.core, CORES)):
             if value not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}.")
-        for name, sizes in (("hidden_sizes", self.hidden_sizes), ("lstm_size", [self.lstm_size])):
+        for name, sizes in (
+            ("hidden_sizes", self.hidden_sizes),
+            ("lstm_size", [self.lstm_size]),
+            ("num_values", [self.num_values]),
+        ):
             if not all(isinstance(size, int) and size >= 1 for size in sizes):
                 raise ValueError(
                     f"{name} must be made of whole numbers of at least 1, got "
@@ -79,7 +85,7 @@ def make_network(
         environment_spec.observations, _make_torso(config, torso_seed), seed=encoder_seed
     )
     core = LSTMCore(config.lstm_size, core_seed) if config.core == "lstm" else FeedForwardCore()
-    network = IMPALANetwork(encoder, core, num_actions, heads_seed)
+    network = IMPALANetwork(encoder, core, num_actions, heads_seed, config.num_values)
     network(zeros(environment_spec.observations, [1]), network.initial_state(1))
     return network
 

@@ -22,6 +22,7 @@ class IMPALANetwork(tf.Module):
 
     Attributes:
         num_actions: A.
+        baseline_head: the layer that gives the value, or with PopArt what stands for it.
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class IMPALANetwork(tf.Module):
         core: FeedForwardCore | LSTMCore,
         num_actions: int,
         seed: int = 0,
+        num_values: int = 1,
     ):
         """Puts a network together.
 
@@ -38,6 +40,8 @@ class IMPALANetwork(tf.Module):
             core: the memory.
             num_actions: A, how many actions the policy chooses from.
             seed: of the heads' initial weights.
+            num_values: K, outputs of the baseline: one for each task with PopArt. From two on the
+                value has them as its last dimension.
         """
         super().__init__(name="impala_network")
         policy_seed, baseline_seed = split_seed(seed, 2)
@@ -47,8 +51,8 @@ class IMPALANetwork(tf.Module):
         self._policy_head = tf.keras.layers.Dense(
             num_actions, kernel_initializer=VarianceScaling(policy_seed, POLICY_SCALE)
         )
-        self._baseline_head = tf.keras.layers.Dense(
-            1, kernel_initializer=VarianceScaling(baseline_seed)
+        self.baseline_head = tf.keras.layers.Dense(
+            num_values, kernel_initializer=VarianceScaling(baseline_seed)
         )
 
     def initial_state(self, batch_size: int) -> Nest:
@@ -88,7 +92,9 @@ class IMPALANetwork(tf.Module):
         return tree.map_structure(lambda x: _unfold_time(x, rows), output), state
 
     def _heads(self, features: tf.Tensor) -> PolicyValue:
-        value = tf.squeeze(self._baseline_head(features), axis=-1)
+        value = self.baseline_head(features)
+        if self.baseline_head.units == 1:
+            value = tf.squeeze(value, axis=-1)
         return PolicyValue(logits=self._policy_head(features), value=value)
 
 
