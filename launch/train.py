@@ -83,7 +83,7 @@ def make_config(preset: presets.Preset) -> acme_impala.ExperimentConfig:
         atari=AtariOptions(
             sticky_actions=FLAGS.sticky_actions,
             full_action_space=full_action_space,
-            action_repeat=agent.frames_per_step if FLAGS.env.startswith("atari:") else 4,
+            action_repeat=agent.frames_per_step if FLAGS.env.startswith("atari") else 4,
         ),
     )
     num_tasks = len(environments.tasks_of(environment_factory))

@@ -19,7 +19,7 @@ from acme_impala.environments.human_normalized import (
     suite_scores,
 )
 from acme_impala.environments.memory import MemoryChain
-from acme_impala.environments.suite import TaskSuite, is_suite, make_factory, tasks_of
+from acme_impala.environments.suite import SUITES, TaskSuite, is_suite, make_factory, tasks_of
 from acme_impala.environments.wrappers import (
     BatchedObservationActionReward,
     ObservationActionReward,
@@ -27,6 +27,7 @@ from acme_impala.environments.wrappers import (
 
 __all__ = [
     "ATARI_57",
+    "SUITES",
     "VECTORIZATIONS",
     "AtariEnvironment",
     "AtariOptions",

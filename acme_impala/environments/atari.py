@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import difflib
+import functools
 
 import gymnasium
 import numpy as np
@@ -23,7 +24,7 @@ class AtariOptions:
         sticky_actions: the console repeats its last action with probability 0.25 (Machado et al.
             2018) instead of never.
         full_action_space: all 18 actions, as for one network on many games, instead of the game's
-            own set.
+            own set. Skiing knows no fire button: there an action with fire is the one without.
         noop_max: a game starts with 1 to this many no-ops, drawn uniformly; 0: none.
         action_repeat: environment frames that an agent step takes.
         frame_stack: the last this many preprocessed frames make an observation.
@@ -93,7 +94,7 @@ class AtariEnvironment(EpisodicEnvironment):
         self._options = options = options or AtariOptions()
         self._env = _make(game, options, render)
         self._seed: int | None = int(seed)
-        self._num_actions = int(self._env.action_space.n)
+        self._actions = emulator_actions(rom_name(game), options.full_action_space)
         self._frames: collections.deque[np.ndarray] = collections.deque(maxlen=options.frame_stack)
         self._lives = 0
         self._life_lost = False  # The last episode ended with a life, and its game goes on.
@@ -115,7 +116,7 @@ class AtariEnvironment(EpisodicEnvironment):
 
     def action_spec(self) -> specs.DiscreteArray:
         """The game's own actions, or all 18."""
-        return specs.DiscreteArray(self._num_actions, name="action")
+        return specs.DiscreteArray(len(self._actions), name="action")
 
     def render(self) -> list[np.ndarray]:
         """The screens since the last call or the game's start: one an environment frame.
@@ -144,9 +145,8 @@ class AtariEnvironment(EpisodicEnvironment):
         return self._stacked()
 
     def _advance(self, action: int) -> Outcome:
-        frame, reward, terminated, truncated, info = self._env.step(
-            checked_action(action, self._num_actions)
-        )
+        action = self._actions[checked_action(action, len(self._actions))]
+        frame, reward, terminated, truncated, info = self._env.step(action)
         reward, self._owed = reward + self._owed, 0.0
         self._frames.append(frame)
         lives, lives_before = info["lives"], self._lives
@@ -175,6 +175,27 @@ def rom_name(game: str) -> str:
     """
     _import_ale()
     return gymnasium.spec(_gymnasium_id(game)).kwargs["game"]
+
+
+@functools.cache
+def emulator_actions(rom: str, full_action_space: bool) -> np.ndarray:
+    """Returns what the emulator calls each of the agent's actions, [A] int32.
+
+    Args:
+        rom: a game's name as ale-py knows it.
+        full_action_space: whether the agent has all 18, or the game's own.
+    """
+    import ale_py
+
+    console = ale_py.ALEInterface()
+    console.loadROM(ale_py.roms.get_rom_path(rom))
+    if not full_action_space:
+        return np.arange(len(console.getMinimalActionSet()), dtype=np.int32)
+    known = [action.name for action in console.getLegalActionSet()]
+    names = [action.name for action in ale_py.Action.__members__.values()]
+    return np.array(
+        [known.index(n if n in known else n.replace("FIRE", "") or "NOOP") for n in names], np.int32
+    )
 
 
 def _import_ale():

@@ -5,7 +5,7 @@ import numpy as np
 from dm_env import specs
 
 from acme_impala import frames
-from acme_impala.environments.atari import AtariOptions, frames_spec, rom_name
+from acme_impala.environments.atari import AtariOptions, emulator_actions, frames_spec, rom_name
 from acme_impala.environments.batch import BatchedEnvironment
 
 _NO_OP = 0  # Every game's first action.
@@ -63,7 +63,7 @@ class AtariVectorEnvironment(BatchedEnvironment):
             reward_clipping=False,
             use_fire_reset=False,
         )
-        self._num_actions = int(self._env.single_action_space.n)
+        self._actions = emulator_actions(rom, options.full_action_space)
         size = options.image_size
         self._stack = np.zeros((num_environments, size, size, options.frame_stack), np.uint8)
         self._lives = np.zeros(num_environments, np.int32)
@@ -99,9 +99,9 @@ class AtariVectorEnvironment(BatchedEnvironment):
         Raises:
             ValueError: an action is not one of the game's.
         """
-        if actions.min() < 0 or actions.max() >= self._num_actions:
-            raise ValueError(f"actions must be of 0 .. {self._num_actions - 1}, got {actions}.")
-        actions = np.where(self._life_lost, _NO_OP, actions).astype(np.int32)
+        if actions.min() < 0 or actions.max() >= len(self._actions):
+            raise ValueError(f"actions must be of 0 .. {len(self._actions) - 1}, got {actions}.")
+        actions = np.where(self._life_lost, _NO_OP, self._actions[actions])
         self._env.send(actions)
 
     def receive(self) -> dm_env.TimeStep:
@@ -145,7 +145,7 @@ class AtariVectorEnvironment(BatchedEnvironment):
 
     def action_spec(self) -> specs.DiscreteArray:
         """The game's own actions, or all 18."""
-        return specs.DiscreteArray(self._num_actions, name="action")
+        return specs.DiscreteArray(len(self._actions), name="action")
 
     def close(self):
         """Frees the emulators."""

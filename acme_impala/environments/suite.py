@@ -6,6 +6,7 @@ from typing import Any
 
 import dm_env
 
+from acme_impala.environments.atari57 import ATARI_57
 from acme_impala.environments.batch import BatchedEnvironment
 from acme_impala.environments.factory import (
     EnvironmentFactory,
@@ -14,6 +15,8 @@ from acme_impala.environments.factory import (
 )
 
 Factory = Callable[[int, bool], dm_env.Environment]
+# The names of suites, and of the tasks in them.
+SUITES = {"atari57": tuple(f"atari:{game}" for game in ATARI_57)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,20 +65,24 @@ def tasks_of(environment_factory: Factory) -> Sequence[Factory]:
 
 
 def make_factory(name: str, **fields: Any) -> EnvironmentFactory | TaskSuite:
-    """Makes what a name stands for: a task, or several with commas between them.
+    """Makes what a name stands for: a task, a suite of `SUITES`, or several with commas between.
 
     Args:
-        name: of `EnvironmentFactory`, or several.
+        name: of `EnvironmentFactory` or of a suite, or several.
         **fields: of `EnvironmentFactory`.
 
     Raises:
         ValueError: a name is not known, is there twice, or is missing between two commas.
     """
-    names = [part.strip() for part in name.split(",")]
+    names = [task for part in name.split(",") for task in _tasks_named(part.strip())]
     tasks = tuple(EnvironmentFactory(part, **fields) for part in names)
     return tasks[0] if len(tasks) == 1 else TaskSuite(name, tasks)
 
 
 def is_suite(name: str) -> bool:
     """Whether a name stands for several tasks."""
-    return "," in name
+    return len(_tasks_named(name)) > 1 or "," in name
+
+
+def _tasks_named(name: str) -> tuple[str, ...]:
+    return SUITES.get(name, (name,))

@@ -42,6 +42,16 @@ def atari(num_frames: int) -> Preset:
     )
 
 
+def atari57(num_frames: int) -> Preset:
+    """The paper's for all of Atari-57 at once: the deep network on single games' settings.
+
+    Args:
+        num_frames: environment frames of the run, over which the learning rate goes to zero; the
+            paper's 200 million of each game.
+    """
+    return atari(num_frames)._replace(network=NetworkConfig(torso="deep"))
+
+
 def atari_quick(num_frames: int) -> Preset:
     """For an hour on a few cores: not the paper's, found by trying on Pong.
 
@@ -157,6 +167,7 @@ def catch(num_frames: int) -> Preset:
 
 PRESETS: dict[str, Callable[[int], Preset]] = {
     "atari": atari,
+    "atari57": atari57,
     "atari_quick": atari_quick,
     "dmlab": dmlab,
     "dmlab30": dmlab30,

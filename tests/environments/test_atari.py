@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from acme_impala.environments import AtariEnvironment, AtariOptions, EnvironmentFactory
+from acme_impala.environments import (
+    AtariEnvironment,
+    AtariOptions,
+    AtariVectorEnvironment,
+    EnvironmentFactory,
+)
 
 gymnasium = pytest.importorskip("gymnasium")
 ale_py = pytest.importorskip("ale_py")
@@ -180,6 +185,30 @@ def test_options_shape_the_specs():
     assert environment.observation_spec().shape == (42, 42, 2)
     environment.observation_spec().validate(environment.reset().observation)
     environment.observation_spec().validate(environment.step(17).observation)
+
+
+@pytest.mark.parametrize("in_batch", [False, True])
+def test_all_18_actions_are_there_in_a_game_without_a_fire_button(in_batch):
+    """The emulator knows nine of Skiing's actions; with fire they are the same as without."""
+    options = AtariOptions(full_action_space=True, noop_max=0)
+
+    def play(action):
+        if in_batch:
+            environment = AtariVectorEnvironment("skiing", 1, options)
+        else:
+            environment = AtariEnvironment("skiing", options)
+        assert environment.action_spec().num_values == 18
+        environment.reset()
+        action = np.array([action]) if in_batch else action
+        return np.stack([environment.step(action).observation for _ in range(40)])
+
+    right, left, right_fire, fire, no_op = (
+        play(ale_py.Action[name].value) for name in ("RIGHT", "LEFT", "RIGHTFIRE", "FIRE", "NOOP")
+    )
+    np.testing.assert_array_equal(right_fire, right)
+    np.testing.assert_array_equal(fire, no_op)
+    assert (right != left).any()
+    assert (right != no_op).any()
 
 
 def test_the_factory_evaluates_whole_games():

@@ -2,7 +2,15 @@
 
 import pytest
 
-from acme_impala.environments import EnvironmentFactory, TaskSuite, make_factory, tasks_of
+from acme_impala.environments import (
+    ATARI_57,
+    AtariOptions,
+    EnvironmentFactory,
+    TaskSuite,
+    is_suite,
+    make_factory,
+    tasks_of,
+)
 
 
 def test_a_name_is_a_task_and_several_are_a_suite():
@@ -11,6 +19,19 @@ def test_a_name_is_a_task_and_several_are_a_suite():
     assert [task.name for task in tasks_of(suite)] == ["atari:pong", "gym:CartPole-v1"]
     assert all(task.last_action_and_reward for task in tasks_of(suite))
     assert tasks_of(suite.tasks[0]) == (suite.tasks[0],)
+
+
+def test_atari_57_is_all_its_games_by_one_name():
+    suite = make_factory("atari57", atari=AtariOptions(full_action_space=True))
+    assert [task.name for task in tasks_of(suite)] == [f"atari:{game}" for game in ATARI_57]
+    assert len(suite.tasks) == 57
+    assert suite.name == "atari57"
+    assert is_suite("atari57")
+    assert not is_suite("atari:pong")
+    with_more = make_factory("atari57,catch")
+    assert len(with_more.tasks) == 58
+    with pytest.raises(ValueError, match="has tasks twice: atari:pong"):
+        make_factory("atari57,atari:pong")
 
 
 def test_it_stands_for_its_first_task_where_one_will_do():

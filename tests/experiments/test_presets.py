@@ -9,6 +9,7 @@ from acme_impala import networks
 from acme_impala.config import LinearSchedule, RMSProp
 from acme_impala.environments import EnvironmentFactory
 from acme_impala.experiments import PRESETS, presets
+from acme_impala.networks import NetworkConfig
 
 # The V-trace settings of all the paper's experiments (section 5.1: rho_bar = c_bar = 1).
 VTRACE = {
@@ -72,6 +73,7 @@ def test_the_papers_networks():
     atari = PRESETS["atari"](1)
     assert (atari.network.torso, atari.network.core) == ("atari", "feedforward")
     assert not atari.last_action_and_reward
+    assert PRESETS["atari57"](1) == atari._replace(network=NetworkConfig(torso="deep"))
     for name in ("dmlab", "dmlab30"):
         preset = PRESETS[name](1)
         assert (preset.network.torso, preset.network.core) == ("deep", "lstm")
