@@ -19,7 +19,14 @@ from acme_impala.environments.human_normalized import (
     suite_scores,
 )
 from acme_impala.environments.memory import MemoryChain
-from acme_impala.environments.suite import SUITES, TaskSuite, is_suite, make_factory, tasks_of
+from acme_impala.environments.suite import (
+    SUITES,
+    TaskSuite,
+    is_suite,
+    make_factory,
+    task_names,
+    tasks_of,
+)
 from acme_impala.environments.wrappers import (
     BatchedObservationActionReward,
     ObservationActionReward,
@@ -49,5 +56,6 @@ __all__ = [
     "make_batch",
     "make_factory",
     "suite_scores",
+    "task_names",
     "tasks_of",
 ]

@@ -64,6 +64,11 @@ def tasks_of(environment_factory: Factory) -> Sequence[Factory]:
     return getattr(environment_factory, "tasks", (environment_factory,))
 
 
+def task_names(environment_factory: Factory) -> list[str]:
+    """Returns the names of a suite's tasks; none where there is only one task."""
+    return [task.name for task in getattr(environment_factory, "tasks", ())]
+
+
 def make_factory(name: str, **fields: Any) -> EnvironmentFactory | TaskSuite:
     """Makes what a name stands for: a task, a suite of `SUITES`, or several with commas between.
 

@@ -12,6 +12,7 @@ import psutil
 from launchpad.launch import worker_manager
 from launchpad.nodes.python import local_multi_processing
 
+from acme_impala import environments
 from acme_impala.experiments import learning_curve, run_directory, signals
 from acme_impala.experiments.config import ExperimentConfig
 from acme_impala.experiments.processes import LAUNCHER_VARIABLE, POLL_SECONDS, is_alive
@@ -103,7 +104,9 @@ def _run(
         except Exception as error:  # Of a thread; its report is below, with its traceback.
             deaths.append(f"a thread: {error!r}")
     if not directory.learning_curve.exists():  # The run was too short for an evaluation.
-        learning_curve.plot(directory, program.name)
+        name = getattr(config.environment_factory, "name", "")
+        tasks = environments.task_names(config.environment_factory)
+        learning_curve.plot(directory, name, tasks)
     reports = sorted(directory.failures.iterdir())  # By time.
     if reports:
         name = reports[0].stem.split("-", 1)[1]

@@ -10,25 +10,24 @@ import numpy as np
 from acme_impala.experiments import logs
 from acme_impala.experiments.run_directory import RunDirectory
 
-_OF_TASK = "episode_return/"  # Before the task's name, in the evaluator's log.
 _RANGE = ("episode_return_min", "episode_return_max")
 
 
-def plot(directory: RunDirectory, title: str):
+def plot(directory: RunDirectory, title: str, tasks: Sequence[str] = ()):
     """Draws returns over environment frames from the logs into learning_curve.png.
 
     Training episodes as dots (each the mean of a second or so of one actor), evaluations as a line
     with the range of their episodes. Atari's training episodes are lives; there the dots are the
-    scores of whole games. Where there are several tasks each has a picture of its own.
+    scores of whole games.
+
+    Args:
+        directory: of the run.
+        title: of the picture.
+        tasks: the names of several tasks, each of which has a picture of its own.
     """
     from matplotlib import figure  # Half a second, which only those who draw should wait for.
 
     evaluations = logs.read_rows(directory.logs / "evaluator.csv")
-    tasks = sorted(
-        name.removeprefix(_OF_TASK)
-        for name in (evaluations[0] if evaluations else ())
-        if name.startswith(_OF_TASK)
-    )
     if tasks:
         columns = math.ceil(math.sqrt(len(tasks)))
         rows = math.ceil(len(tasks) / columns)
@@ -37,7 +36,7 @@ def plot(directory: RunDirectory, title: str):
         axes = picture.subplots(rows, columns, squeeze=False).ravel()
         for axis, task in zip(axes, tasks, strict=False):
             training = _read_training(directory, logs.task_pattern(task))
-            _draw(axis, task, training, evaluations, f"{_OF_TASK}{task}", None)
+            _draw(axis, task, training, evaluations, f"episode_return/{task}", None)
         for axis in axes[len(tasks) :]:
             axis.set_axis_off()
     else:

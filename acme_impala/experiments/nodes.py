@@ -498,7 +498,8 @@ class Evaluator:
         }
         self._logger.write(self.summary)
         name = getattr(self._config.environment_factory, "name", "")
-        learning_curve.plot(self._directory, name)
+        tasks = environments.task_names(self._config.environment_factory)
+        learning_curve.plot(self._directory, name, tasks)
 
     def close(self):
         """Closes environments and log."""

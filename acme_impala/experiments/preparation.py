@@ -69,7 +69,7 @@ def prepare(
             networks.state_spec(network),
             unrolls_per_item,
             learner_runs_alongside,
-            [task.name for task in tasks] if len(tasks) > 1 else [],
+            environments.task_names(config.environment_factory),
         )
 
     directory = run_directory.claim(config, accept_new_config=accept_new_config)

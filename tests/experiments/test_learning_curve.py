@@ -111,6 +111,17 @@ def test_a_row_that_is_being_written_is_left_out(directory):
     assert count(picture(directory), GREY) > 20
 
 
+def test_every_task_has_a_picture_before_its_first_evaluation_too(directory):
+    names = [logs.task_node(f"atari:{game}", "actor_0") for game in ("pong", "boxing", "qbert")]
+    sizes = []
+    for name in names:
+        write_training(directory, np.linspace(0, 1, 10), name)
+        tasks = ["atari:pong", "atari:boxing", "atari:qbert"]
+        learning_curve.plot(directory, "three", tasks)
+        sizes.append(count(picture(directory), GREY))
+    assert sizes[0] < sizes[1] < sizes[2]
+
+
 def test_whoever_looks_finds_a_whole_picture(directory):
     """It is drawn beside and moved over the old one."""
     write_evaluations(directory, np.zeros(100))
