@@ -29,14 +29,20 @@ from acme_impala.experiments import (
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("workdir", None, "The run directory that launch/train.py wrote.", required=True)
+flags.DEFINE_list(
+    "workdir",
+    None,
+    "The run directory that launch/train.py wrote; or several of them with commas between, each of "
+    "other tasks, whose scores make one table.",
+    required=True,
+)
 flags.DEFINE_integer("episodes", 20, "Episodes (whole games) to play.", lower_bound=1)
 flags.DEFINE_bool("greedy", False, "Take the likeliest actions instead of sampling.")
 flags.DEFINE_integer("seed", 1, "Of the environment and the actions.", lower_bound=0)
 flags.DEFINE_string(
-    "output", None, "CSV file for the table; the default is scores-<frames>.csv in the workdir."
+    "output", None, "CSV file for the table; the default is scores-<frames>.csv in each workdir."
 )
-flags.DEFINE_string("video", None, "MP4 or GIF for one more game, of the first task.")
+flags.DEFINE_string("video", None, "MP4 or GIF for one more game, of the first run's first task.")
 
 
 def make_policy(
@@ -94,38 +100,64 @@ def record(
     batch.close()
 
 
-def table_path(frames: int) -> pathlib.Path:
-    """Where the table goes of a checkpoint that has learned from so many environment frames.
+def read_runs() -> dict[str, stored_run.StoredRun]:
+    """Reads the runs that --workdir names.
 
     Raises:
-        ValueError: --output names a file in a directory that there is not.
+        ValueError: there is none or it has no checkpoint, or two are of the same task.
     """
-    if not FLAGS.output:
-        return run_directory.RunDirectory(FLAGS.workdir).scores(frames)
-    path = pathlib.Path(FLAGS.output).absolute()
-    if not path.parent.is_dir():
-        raise ValueError(f"{path.parent}, which --output names, is no directory: make it first.")
-    return path
+    runs = {workdir: stored_run.read(workdir) for workdir in FLAGS.workdir}
+    seen: dict[str, str] = {}
+    for workdir, run in runs.items():
+        for task in environments.tasks_of(run.environment_factory):
+            if task.name in seen:
+                raise ValueError(
+                    f"{seen[task.name]} and {workdir} are both of {task.name}, and the table has a "
+                    "row for each task: evaluate them one by one."
+                )
+            seen[task.name] = workdir
+    return runs
+
+
+def check_output():
+    """Finds out whether --output can be written before games are played.
+
+    Raises:
+        ValueError: it names a file in a directory that there is not.
+    """
+    if FLAGS.output and not pathlib.Path(FLAGS.output).absolute().parent.is_dir():
+        directory = pathlib.Path(FLAGS.output).absolute().parent
+        raise ValueError(f"{directory}, which --output names, is no directory: make it first.")
 
 
 def main(_):
     """Writes the video, and prints and writes the table of scores."""
+    all_scores, paths = {}, [FLAGS.output] if FLAGS.output else []
     try:
-        run = stored_run.read(FLAGS.workdir)
-        frames = run.checkpoint.counts["learner_frames"]
-        path = table_path(frames)
-        logging.info("%s, %d environment frames.", run.checkpoint.path, frames)
-        tasks = environments.tasks_of(run.environment_factory)
+        check_output()
+        runs = read_runs()
         if FLAGS.video:  # First: what is wrong with it shows before many games are played.
-            record(run, tasks[0], FLAGS.video, greedy=FLAGS.greedy, seed=FLAGS.seed)
+            run = next(iter(runs.values()))
+            task = environments.tasks_of(run.environment_factory)[0]
+            record(run, task, FLAGS.video, greedy=FLAGS.greedy, seed=FLAGS.seed)
             print(f"Video: {FLAGS.video}")
-        scores = evaluate(run, tasks, FLAGS.episodes, greedy=FLAGS.greedy, seed=FLAGS.seed)
-        table = score_table.make_table(scores)
+        for workdir, run in runs.items():
+            frames = run.checkpoint.counts["learner_frames"]
+            logging.info("%s, %d environment frames.", run.checkpoint.path, frames)
+            tasks = environments.tasks_of(run.environment_factory)
+            scores = evaluate(run, tasks, FLAGS.episodes, greedy=FLAGS.greedy, seed=FLAGS.seed)
+            all_scores |= scores
+            if not FLAGS.output:
+                paths.append(run_directory.RunDirectory(workdir).scores(frames))
+                score_table.write_csv(score_table.make_table(scores), paths[-1])
+        table = score_table.make_table(all_scores)
         print(score_table.to_markdown(table))
-        score_table.write_csv(table, path)
+        if FLAGS.output:
+            score_table.write_csv(table, pathlib.Path(FLAGS.output))
     except (ValueError, ImportError, OSError) as error:
         sys.exit(str(error))
-    print(f"Table: {path}")
+    for path in paths:
+        print(f"Table: {path}")
 
 
 if __name__ == "__main__":

@@ -33,6 +33,10 @@ def results(root):
     """What the command said: by name, (status, output)."""
     config = catch_config(root / "run", num_frames=300, evaluate_every=300)
     run_experiment(config)
+    other = dataclasses.replace(
+        config, environment_factory=EnvironmentFactory("memory"), workdir=str(root / "memory")
+    )
+    run_experiment(other)
     for name in ("broken", "none"):
         shutil.copytree(root / "run", root / name)
     for path in (root / "none" / "checkpoints").glob("checkpoint-*"):
@@ -44,6 +48,7 @@ def results(root):
     )
     run_directory.release(run_directory.claim(by_code))
     (root / "empty").mkdir()
+    shutil.copytree(root / "run", root / "copy")
     commands = {
         "seven": [f"--workdir={root / 'run'}", "--episodes=7"],
         "seven again": [f"--workdir={root / 'run'}", "--episodes=7"],
@@ -54,6 +59,13 @@ def results(root):
             f"--output={root / 'greedy.csv'}",
             f"--video={root / 'greedy.gif'}",
         ],
+        "two runs": [f"--workdir={root / 'run'},{root / 'memory'}", "--episodes=7"],
+        "two runs, one table": [
+            f"--workdir={root / 'memory'},{root / 'run'}",
+            "--episodes=3",
+            f"--output={root / 'two.csv'}",
+        ],
+        "the same twice": [f"--workdir={root / 'run'},{root / 'copy'}"],
         "another seed": [f"--workdir={root / 'run'}", "--episodes=40", "--seed=2"],
         "no workdir": ["--episodes=7"],
         "missing": [f"--workdir={root / 'nowhere'}"],
@@ -113,6 +125,21 @@ def test_it_writes_the_table_that_it_prints(results, root, name, file):
     assert numbers == pytest.approx(row(results, name), abs=0.005)
 
 
+def test_runs_of_single_tasks_make_one_table(results, root):
+    """As the experts of a suite do. Without --output each run has its own part."""
+    status, output = results["two runs"]
+    assert status == 0, output
+    assert output.index("| catch ") < output.index("| memory ")
+    memory = next((root / "memory").glob("scores-*.csv"))
+    assert f"Table: {root / 'run' / 'scores-324.csv'}" in output
+    assert f"Table: {memory}" in output
+    assert [line.split(",")[0] for line in memory.read_text().splitlines()] == ["task", "memory"]
+    status, output = results["two runs, one table"]
+    assert status == 0, output
+    tasks = [line.split(",")[0] for line in (root / "two.csv").read_text().splitlines()]
+    assert tasks == ["task", "memory", "catch"]
+
+
 def test_it_writes_a_video_of_one_more_game(results, root):
     assert f"Video: {root / 'greedy.gif'}" in results["greedy"][1]
     with Image.open(root / "greedy.gif") as images:
@@ -139,6 +166,7 @@ def test_it_says_which_checkpoint_it_evaluates(results):
         ("no episodes", "--episodes=0"),
         ("no video", "must end in .mp4 or .gif, got"),
         ("no directory", "nowhere, which --output names, is no directory"),
+        ("the same twice", "are both of catch"),
         ("by code", "was made by code, with tests.launch.test_evaluate.make_catch"),
     ],
 )
