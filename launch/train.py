@@ -31,7 +31,7 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string(
     "env",
     None,
-    "gym:<Gymnasium id>, atari:<game>, catch or memory; or several with commas between them.",
+    "gym:<Gymnasium id>, atari:<game>, catch or memory; several with commas between; or atari57.",
     required=True,
 )
 flags.DEFINE_string("workdir", None, "Run directory; the default is a new one in runs/.")
