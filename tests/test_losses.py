@@ -407,7 +407,11 @@ def test_an_unknown_reward_clipping_is_named():
         ("value", lambda x: x[:-1], r"outputs.value must be \[T\+1, B\]"),
         ("value", lambda x: x[..., None], r"outputs.value must be \[T\+1, B\]"),
         ("logits", lambda x: x[:, :1], r"outputs.logits must be \[T\+1, B, A\]"),
-        ("logits", lambda x: x[..., :2], "2 actions, the unroll's behaviour policy 4"),
+        (
+            "logits",
+            lambda x: x[..., :2],
+            r"of \[2\] actions .* of \[4\]",
+        ),
         ("reward", lambda x: x[:-1], r"unroll.reward must be \[T\+1, B\]"),
         ("behaviour_logits", lambda x: x[..., 0], "unroll.behaviour_logits must be"),
         ("action", lambda x: x.astype(np.float32), "actions must be integers"),

@@ -69,6 +69,7 @@ def prepare(
             unrolls_per_item,
             learner_runs_alongside,
             [task.name for task in tasks] if len(tasks) > 1 else [],
+            environment_spec.actions,
         )
 
     directory = run_directory.claim(config, accept_new_config=accept_new_config)

@@ -67,5 +67,5 @@ def test_a_network_that_does_not_fit_is_refused(core, message):
 
 def test_the_actions_are_looked_at_first():
     spec = environment_spec(VECTOR)._replace(actions=specs.Array((2,), float))
-    with pytest.raises(ValueError, match="continuous action space"):
+    with pytest.raises(ValueError, match=r"has the action space Array\(shape=\(2,\)"):
         check_network(Core(), spec)
