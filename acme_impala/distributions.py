@@ -88,6 +88,10 @@ class Categorical:
         """Returns drawn actions as the environment takes them: the same."""
         return actions
 
+    def features(self, actions: tf.Tensor) -> tf.Tensor:
+        """Returns what a network is shown of an environment's actions [N]: one-hot, [N, A]."""
+        return tf.one_hot(tf.cast(actions, tf.int32), self.num_outputs)
+
 
 class MultiCategorical:
     """D choices at once, independent given the observation: their log-probabilities add up.
@@ -159,6 +163,18 @@ class MultiCategorical:
         spec = self._spec
         actions = actions.reshape(-1, *spec.shape)
         return (actions + np.asarray(spec.minimum, np.int64)).astype(spec.dtype)
+
+    def features(self, actions: tf.Tensor) -> tf.Tensor:
+        """Returns what a network is shown of an environment's actions [N, ...].
+
+        Each element is one-hot, [N, num_outputs]. An episode's first observation has zeros, which
+        may be no action of the spec, and is then shown as none.
+        """
+        actions = tf.cast(actions, tf.int64) - np.asarray(self._spec.minimum, np.int64)
+        elements = tf.unstack(tf.reshape(actions, [-1, len(self._sizes)]), axis=-1)
+        return tf.concat(
+            [tf.one_hot(x, size) for x, size in zip(elements, self._sizes, strict=True)], axis=-1
+        )
 
 
 class ClippedGaussian:
@@ -244,6 +260,11 @@ class ClippedGaussian:
         actions = actions.reshape(-1, *self._spec.shape)
         actions = np.clip(self._centre + self._half_width * actions, self._low, self._high)
         return actions.astype(self._spec.dtype)
+
+    def features(self, actions: tf.Tensor) -> tf.Tensor:
+        """Returns what a network is shown of an environment's actions [N, ...]: scaled, [N, D]."""
+        scaled = (tf.cast(actions, tf.float64) - self._centre) / self._half_width
+        return tf.cast(tf.reshape(scaled, [-1, self._centre.size]), tf.float32)
 
 
 Distribution = Categorical | MultiCategorical | ClippedGaussian
