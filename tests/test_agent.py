@@ -89,7 +89,7 @@ def test_it_remembers_with_an_lstm_and_only_with_it(core):
         assert abs(np.mean(returns[-1000:])) < 4 / np.sqrt(1000)
 
 
-@pytest.mark.parametrize(("name", "num_steps"), [("choices", 9_000), ("continuous", 5_000)])
+@pytest.mark.parametrize(("name", "num_steps"), [("choices", 7_000), ("continuous", 5_000)])
 def test_it_learns_by_several_choices_and_by_continuous_actions(name, num_steps):
     returns = learn(
         Guessing(ACTION_SPECS[name]),
