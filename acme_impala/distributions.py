@@ -171,9 +171,9 @@ class MultiCategorical:
         may be no action of the spec, and is then shown as none.
         """
         actions = tf.cast(actions, tf.int64) - np.asarray(self._spec.minimum, np.int64)
-        elements = tf.unstack(tf.reshape(actions, [-1, len(self._sizes)]), axis=-1)
+        actions = tf.reshape(actions, [-1, len(self._sizes)])
         return tf.concat(
-            [tf.one_hot(x, size) for x, size in zip(elements, self._sizes, strict=True)], axis=-1
+            [tf.one_hot(actions[:, i], size) for i, size in enumerate(self._sizes)], axis=-1
         )
 
 

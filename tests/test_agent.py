@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -104,7 +105,7 @@ def test_it_learns_by_several_choices_and_by_continuous_actions(name, num_steps)
 @pytest.mark.parametrize("name", ACTION_SPECS)
 def test_without_an_update_in_between_importance_weights_are_one(name):
     """Actor and learner compute the same log-probabilities, of the same actions."""
-    environment = Guessing(ACTION_SPECS[name])
+    environment = environments.ObservationActionReward(Guessing(ACTION_SPECS[name]))
     spec = acme.make_environment_spec(environment)
     config = networks.NetworkConfig(hidden_sizes=(16,), core="lstm", lstm_size=8)
     network = networks.make_network(spec, config)
@@ -257,6 +258,7 @@ def start(tmpdir, script, *arguments):
     tmpdir.mkdir()
     return subprocess.Popen(
         [sys.executable, "-c", script, *arguments],
+        cwd=pathlib.Path(__file__).parents[1],
         env={**os.environ, "TMPDIR": str(tmpdir)},
         stdout=subprocess.PIPE,
         text=True,
@@ -305,12 +307,6 @@ def test_the_smallest_settings_do_not_wait_for_themselves(tmp_path):
     """In a process of its own, for a wait inside Reverb could not be ended."""
     process = start(
         tmp_path / "tmp",
-        f"""
-import importlib.util
-spec = importlib.util.spec_from_file_location("test_agent", {__file__!r})
-test_agent = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(test_agent)
-test_agent.play_the_smallest_settings()
-""",
+        "from tests import test_agent; test_agent.play_the_smallest_settings()",
     )
     assert finish(process) == "done\n"
