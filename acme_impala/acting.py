@@ -8,8 +8,9 @@ import dm_env
 import numpy as np
 import tensorflow as tf
 import tree
+from dm_env import specs
 
-from acme_impala import environments, function_leak, networks, replay, types
+from acme_impala import distributions, environments, function_leak, networks, replay, types
 from acme_impala.networks.cores import reset_state
 from acme_impala.types import ACTOR_VARIABLE_NAMES, VARIABLE_NAMES
 
@@ -32,6 +33,7 @@ class IMPALAActor(acme.Actor):
         variable_source: acme.VariableSource | None = None,
         seed: int | Sequence[int] = 0,
         greedy: bool = False,
+        action_spec: specs.Array | None = None,
     ):
         """Makes an actor.
 
@@ -42,11 +44,13 @@ class IMPALAActor(acme.Actor):
                 taken as it is.
             seed: of the actions' sampling.
             greedy: take the likeliest action instead of sampling.
+            action_spec: of the environment; None: one discrete action.
         """
         network = networks.as_impala_network(network)
         self._adder = adder
         self._weights = Weights(network, variable_source)
-        self._policy = BatchedPolicy(network, 1, ActionSampler(seed, greedy))
+        self._policy = BatchedPolicy(network, 1, ActionSampler(seed, greedy, action_spec))
+        self._drawn = None  # The newest action, as it was drawn from the policy.
         self._first = np.array([True])
         self._extras = None
 
@@ -65,11 +69,12 @@ class IMPALAActor(acme.Actor):
         if unroll_begins:
             self._adder.flush()
             self._weights.take(observation)
-        actions, logits = self._policy(observation, self._first)
+        actions, drawn, logits = self._policy(observation, self._first)
+        self._drawn = drawn[0]
         self._first[0] = False
         if self._adder:
             self._extras = replay.ActingExtras(
-                behaviour_logits=logits[0],
+                behaviour_logits=_only(logits),
                 state=tree.map_structure(lambda x: x.numpy()[0], self._policy.state)
                 if unroll_begins
                 else (),  # It is not read.
@@ -78,9 +83,10 @@ class IMPALAActor(acme.Actor):
         return actions[0]
 
     def observe(self, action: types.Nest, next_timestep: dm_env.TimeStep):
-        """Records a step."""
+        """Records a step: the action that was drawn, which `action` is for the environment."""
+        del action
         if self._adder:
-            self._adder.add(action, next_timestep, self._extras)
+            self._adder.add(self._drawn, next_timestep, self._extras)
 
     def update(self, wait: bool = False):
         """Does nothing: weights are taken when an unroll begins, and only then."""
@@ -109,7 +115,9 @@ class BatchedPolicy:
         self.state = self._initial_state  # Before the newest observations, tensors [N, ...].
         self._next_state = tree.flatten(self._initial_state)
 
-    def __call__(self, observation: types.Nest, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(
+        self, observation: types.Nest, first: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, types.Nest]:
         """Samples actions.
 
         Args:
@@ -117,7 +125,12 @@ class BatchedPolicy:
             first: [N] bool: where an episode starts, from the initial recurrent state.
 
         Returns:
-            Actions [N] int32, and the logits [N, A] that drew them.
+            Actions [N, ...] for the environments, the same as they were drawn, and the logits
+            [N, A] (or the nest of another action space) that drew them. One discrete action is for
+            the environment as it was drawn: [N] int32.
+
+        Raises:
+            ValueError: the policy is not one for the sampler's action spec.
         """
         with tf.device("/CPU:0"):
             inputs = [tf.constant(x) for x in (*tree.flatten(observation), first)]
@@ -125,8 +138,12 @@ class BatchedPolicy:
                 self._step = self._trace(observation, [*inputs, *self._next_state])
             logits, state, self._next_state = self._step(*inputs, *self._next_state)
         self.state = tree.unflatten_as(self._initial_state, state)
-        logits = logits.numpy()
-        return self._sample(logits), logits
+        if isinstance(logits, tf.Tensor):  # By far the most: no nest at all.
+            logits = logits.numpy()
+        else:
+            logits = tree.map_structure(lambda x: x.numpy(), logits)
+        drawn = self._sample(logits)
+        return self._sample.to_environment(drawn), drawn, logits
 
     def _trace(self, structure: types.Nest, inputs: list[tf.Tensor]) -> Callable:
         """Makes a graph with flat inputs, which is called in two thirds of a tf.function's time."""
@@ -142,7 +159,9 @@ class BatchedPolicy:
             (logits, _), next_state = self._network(observation, state)
             return logits, tree.flatten(state), tree.flatten(next_state)
 
-        return step.get_concrete_function(*inputs)
+        traced = step.get_concrete_function(*inputs)
+        self._sample.check(traced.structured_outputs[0])
+        return traced
 
 
 class IMPALABatchActor(acme.Worker):
@@ -176,7 +195,11 @@ class IMPALABatchActor(acme.Worker):
         self._batch = batch
         self._writer = writer
         self._weights = Weights(network, variable_source)
-        self._policy = BatchedPolicy(network, batch.num_environments, ActionSampler(seed))
+        self._policy = BatchedPolicy(
+            network,
+            batch.num_environments,
+            ActionSampler(seed, action_spec=batch.action_spec()),
+        )
 
     @property
     def unrolls_written(self) -> int:
@@ -229,30 +252,61 @@ class IMPALABatchActor(acme.Worker):
         if self._writer.unroll_begins:
             self._writer.flush()
             self._weights.take(timestep.observation)
-        actions, logits = self._policy(timestep.observation, first)
+        actions, drawn, logits = self._policy(timestep.observation, first)
         self._batch.send(actions)
-        self._writer.act(actions, logits, self._policy.state, self._weights.version)
+        self._writer.act(drawn, logits, self._policy.state, self._weights.version)
         self._writer.act_nowhere(timestep.step_type == dm_env.StepType.LAST)
 
 
 class ActionSampler:
-    """Draws actions from softmax policies."""
+    """Draws actions from policies.
 
-    def __init__(self, seed: int | Sequence[int] = 0, greedy: bool = False):
+    Attributes:
+        to_environment: makes of drawn actions [N, ...] those that environments take.
+    """
+
+    def __init__(
+        self,
+        seed: int | Sequence[int] = 0,
+        greedy: bool = False,
+        action_spec: specs.Array | None = None,
+    ):
         """Makes a sampler.
 
         Args:
             seed: of the drawing.
             greedy: take the likeliest action instead of drawing one.
+            action_spec: of the environment; None: one discrete action.
+
+        Raises:
+            ValueError: no policy can act by the action spec.
         """
+        self._distribution = distributions.Categorical
+        if action_spec is not None:
+            self._distribution = distributions.for_actions(action_spec)
         self._random = np.random.default_rng(seed)
         self._greedy = greedy
+        self.to_environment = self._distribution.to_environment
 
-    def __call__(self, logits: np.ndarray) -> np.ndarray:
-        """Returns actions [...] int32 for logits [..., A]."""
-        # Gumbel's trick: argmax(logits + noise) is distributed as softmax(logits).
-        noise = 0.0 if self._greedy else self._random.gumbel(size=logits.shape)
-        return np.argmax(logits + noise, axis=-1).astype(np.int32)
+    def __call__(self, parameters: types.Nest) -> np.ndarray:
+        """Returns drawn actions [...], or [..., D], for parameters as `distributions.py` says."""
+        if self._greedy:
+            return self._distribution.mode(parameters)
+        return self._distribution.sample(parameters, self._random)
+
+    def check(self, parameters: types.Nest):
+        """Looks whether these are parameters of the action spec's distribution.
+
+        Raises:
+            ValueError: they are not.
+        """
+        kind = distributions.kind_of(parameters)
+        if not (kind is self._distribution or isinstance(self._distribution, kind)):
+            raise ValueError(
+                f"The network's policy is a {kind.__name__}, {parameters}, and does not fit the "
+                "action spec, which without one given is taken for one discrete action. Give the "
+                "actor or builder the action_spec of the environment that the network was made for."
+            )
 
 
 class NewestVariables(acme.VariableSource):
@@ -322,3 +376,10 @@ class Weights:
         for variable, value in zip(self._variables, values, strict=True):
             variable.assign(value)
         self.version = int(version[0])
+
+
+def _only(parameters: types.Nest) -> types.Nest:
+    """Returns the parameters of a batch of one, without N."""
+    if isinstance(parameters, np.ndarray):  # By far the most: no nest at all.
+        return parameters[0]
+    return tree.map_structure(lambda x: x[0], parameters)

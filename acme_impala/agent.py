@@ -60,7 +60,9 @@ class IMPALA(acme.Actor, acme.VariableSource):
         """
         network = networks.as_impala_network(network)
         networks.check_network(network, environment_spec, int(config.popart_step_size is not None))
-        builder = builder_lib.IMPALABuilder(config, networks.state_spec(network))
+        builder = builder_lib.IMPALABuilder(
+            config, networks.state_spec(network), action_spec=environment_spec.actions
+        )
         directory = None
         if not replay_directory:
             # Without a directory of ours, the server leaves one of its own in /tmp behind.

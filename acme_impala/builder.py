@@ -28,6 +28,7 @@ class IMPALABuilder:
         unrolls_per_item: int = 1,
         learner_runs_alongside: bool = False,
         task_names: Sequence[str] = (),
+        action_spec: specs.Array | None = None,
     ):
         """Makes a builder.
 
@@ -42,6 +43,8 @@ class IMPALABuilder:
                 None: the less waits, the less grows old.
             task_names: of the tasks that are learned at once, where there are several. Each has a
                 queue, and the same share of batches.
+            action_spec: of the environment that `make_actor`'s actors act in, for Acme's signature
+                tells them nothing of it; None: one discrete action.
         """
         self._config = config
         self._state_spec = state_spec
@@ -53,6 +56,7 @@ class IMPALABuilder:
         self._writes_come_whole = self.unrolls_per_item == unrolls_per_item
         self._learner_runs_alongside = learner_runs_alongside
         self._task_names = task_names
+        self._action_spec = action_spec
 
     def make_replay_tables(self, environment_spec: specs.EnvironmentSpec) -> list[reverb.Table]:
         """Makes the queue of unrolls, of each task, and with replay the table beside it."""
@@ -135,6 +139,7 @@ class IMPALABuilder:
             variable_source=variable_source,
             seed=_seed(random_key),
             greedy=greedy,
+            action_spec=self._action_spec,
         )
 
     def variables_of_actors(

@@ -3,8 +3,9 @@
 from typing import NamedTuple
 
 import tensorflow as tf
+import tree
 
-from acme_impala import vtrace
+from acme_impala import distributions, vtrace
 from acme_impala.config import REWARD_CLIPPINGS, IMPALAConfig, RewardClipping
 from acme_impala.types import PolicyValue, Unroll
 
@@ -56,8 +57,9 @@ def impala_loss(
 
     Args:
         unroll: T+1 rows, [T+1, B, ...]; observation, initial_state and policy_version are not read.
-        outputs: the network's, on the same rows: logits [T+1, B, A] and value [T+1, B], the latter
-            float32 or float64, which is then the loss's dtype.
+        outputs: the network's, on the same rows: the policy's parameters, logits [T+1, B, A] or a
+            nest of [T+1, B, ...] (`distributions.py`), and value [T+1, B], which is float32 or
+            float64 and then the loss's dtype.
         config: discount, reward scale and clipping, V-trace's thresholds and lambda, baseline_cost.
         entropy_cost: weight of the entropy bonus now; a scalar, for it may be annealed.
         accepted: [B] bool, which unrolls to learn from; None: all. The rows of the others are
@@ -88,11 +90,14 @@ def impala_loss(
     dtype = values.dtype
     # Masked rows are replaced BEFORE anything is computed from them: masking the loss afterwards
     # would still multiply NaN by zero in the gradient.
-    logits = _where_valid(valid, tf.cast(outputs.logits[:-1], dtype))
-    behaviour_logits = _where_valid(valid, tf.cast(unroll.behaviour_logits[:-1], dtype))
+    logits, behaviour_logits = (
+        tree.map_structure(lambda x: _where_valid(valid, tf.cast(x[:-1], dtype)), parameters)
+        for parameters in (outputs.logits, unroll.behaviour_logits)
+    )
     actions = _where_valid(valid, tf.convert_to_tensor(unroll.action[:-1]))
-    log_probs = vtrace.action_log_probs(logits, actions)  # log pi(a|x), with gradient.
-    log_rhos = tf.stop_gradient(log_probs - vtrace.action_log_probs(behaviour_logits, actions))
+    policy = distributions.kind_of(logits)
+    log_probs = policy.log_prob(logits, actions)  # log pi(a|x), with gradient.
+    log_rhos = tf.stop_gradient(log_probs - policy.log_prob(behaviour_logits, actions))
     rewards = clip_rewards(
         config.reward_scale * tf.cast(unroll.reward[:-1], dtype), config.reward_clipping
     )
@@ -111,7 +116,7 @@ def impala_loss(
         log_probs = tf.math.log(tf.exp(log_probs) + _EPSILON)
     policy_gradient_loss = -tf.reduce_sum(log_probs * advantages)
     baseline_loss = 0.5 * tf.reduce_sum(tf.square(value_errors))
-    entropy = tf.reduce_sum(_where_valid(valid, _entropy(logits)))
+    entropy = tf.reduce_sum(_where_valid(valid, policy.entropy(logits)))
     total = (
         policy_gradient_loss
         + config.baseline_cost * baseline_loss
@@ -212,15 +217,6 @@ def clip_rewards(rewards: tf.Tensor, how: RewardClipping) -> tf.Tensor:
     raise ValueError(f"how must be one of {', '.join(REWARD_CLIPPINGS)}, got {how!r}.")
 
 
-def _entropy(logits: tf.Tensor) -> tf.Tensor:
-    """Returns the entropies [...] in nats of softmax policies [..., A]."""
-    probabilities = tf.nn.softmax(logits)
-    log_probabilities = tf.nn.log_softmax(logits)
-    # A probability of zero (a logit of -inf: an action that is not allowed) contributes zero.
-    log_probabilities = _where_valid(probabilities > 0, log_probabilities)
-    return -tf.reduce_sum(probabilities * log_probabilities, axis=-1)
-
-
 def _explained_variance(valid: tf.Tensor, vs: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
     variance = _variance(valid, vs)
     unexplained = tf.math.divide_no_nan(_variance(valid, vs - values), variance)
@@ -261,12 +257,15 @@ def _check_shapes(unroll: Unroll, outputs: PolicyValue):
             "The loss takes a time-major batch of unrolls of at least two rows: start_of_episode "
             f"must be [T+1, B], got {rows}."
         )
+    pi, mu = tree.flatten(outputs.logits), tree.flatten(unroll.behaviour_logits)
+    # One action, or the D elements of one.
+    action_rank = 2 if distributions.kind_of(outputs.logits) is distributions.Categorical else 3
     for name, tensor, rank in (
-        ("unroll.action", unroll.action, 2),
+        ("unroll.action", unroll.action, action_rank),
         ("unroll.reward", unroll.reward, 2),
         ("unroll.discount", unroll.discount, 2),
-        ("unroll.behaviour_logits", unroll.behaviour_logits, 3),
-        ("outputs.logits", outputs.logits, 3),
+        *(("unroll.behaviour_logits", part, 3) for part in mu),
+        *(("outputs.logits", part, 3) for part in pi),
         ("outputs.value", outputs.value, 2),
     ):
         shape = tf.TensorShape(tensor.shape)
@@ -276,9 +275,11 @@ def _check_shapes(unroll: Unroll, outputs: PolicyValue):
                 f"{name} must be {expected} with [T+1, B] = {rows} as start_of_episode has, "
                 f"got {shape}."
             )
-    actions, behaviour_actions = outputs.logits.shape[-1], unroll.behaviour_logits.shape[-1]
-    if not tf.TensorShape([actions]).is_compatible_with([behaviour_actions]):
+    mine, theirs = ([part.shape[-1] for part in parts] for parts in (pi, mu))
+    kind, behaviour_kind = map(distributions.kind_of, (outputs.logits, unroll.behaviour_logits))
+    if kind is not behaviour_kind or not tf.TensorShape(mine).is_compatible_with(theirs):
         raise ValueError(
-            f"The network has {actions} actions, the unroll's behaviour policy "
-            f"{behaviour_actions}: they must be the same."
+            f"The network's policy is a {kind.__name__} of {mine} actions or elements, the "
+            f"unroll's behaviour policy a {behaviour_kind.__name__} of {theirs}: they must be the "
+            "same."
         )

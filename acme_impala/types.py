@@ -36,7 +36,8 @@ class Unroll(NamedTuple):
 
     The shapes below are of B unrolls side by side, time-major: of the learner's batch, and of a
     block of unrolls, which is what Reverb stores as one item. One environment writes blocks of one
-    unroll. In Reverb stacked frames are stored frame by frame (`frames.py`).
+    unroll. In Reverb stacked frames are stored frame by frame (`frames.py`). Action and logits are
+    of one discrete action; `distributions.py` has those of other action spaces.
     """
 
     observation: Nest  # [T+1, B, ...]
@@ -89,9 +90,13 @@ def map_unroll(
 
 
 class PolicyValue(NamedTuple):
-    """A network's heads: the policy's logits [..., A] and the baseline V(x) [...]."""
+    """A network's heads: the policy's logits [..., A] and the baseline V(x) [...].
 
-    logits: tf.Tensor
+    For other action spaces than one discrete action, `logits` is the nest of the policy's
+    parameters that `distributions.py` says.
+    """
+
+    logits: Nest
     value: tf.Tensor
 
 

@@ -51,7 +51,8 @@ def make_policy(
     """Makes the policy of a run's checkpoint, to act in a batch of environments."""
     network = run.network_factory(acme.make_environment_spec(batch))
     checkpointing.restore_network(run.checkpoint.path, network)
-    return acting.BatchedPolicy(network, batch.num_environments, acting.ActionSampler(seed, greedy))
+    sampler = acting.ActionSampler(seed, greedy, batch.action_spec())
+    return acting.BatchedPolicy(network, batch.num_environments, sampler)
 
 
 def evaluate(

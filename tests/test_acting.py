@@ -10,6 +10,7 @@ from acme_impala.acting import IMPALABatchActor, NewestVariables
 from acme_impala.networks import NetworkConfig, make_network, state_spec
 from acme_impala.replay import UnrollAdder, UnrollWriter, unroll_signature
 
+from .guessing import ACTION_SPECS, Guessing
 from .replay.examples import sample, serving
 
 SPEC = acme.make_environment_spec(environments.Catch())
@@ -209,6 +210,101 @@ def test_all_environments_of_a_batch_begin_their_unrolls_with_the_same_weights()
     versions = [int(unroll.policy_version) for unroll in unrolls]
     assert versions == sorted(versions)
     assert [versions.count(version) for version in range(5)] == [4] * 5
+
+
+def spread_network(action_spec):
+    """A network whose policy is another at every observation, and often beyond the bounds."""
+    network = make_network(
+        acme.make_environment_spec(Guessing(action_spec)), NetworkConfig(hidden_sizes=(8,))
+    )
+    rng = np.random.default_rng(0)
+    for variable in network.variables:
+        variable.assign(rng.normal(size=variable.shape))
+    return network
+
+
+class Fixed(acme.VariableSource):
+    def __init__(self, network):
+        self._weights = [variable.numpy() for variable in network.variables]
+
+    def get_variables(self, names):
+        return [{"policy": self._weights, "policy_version": [np.int64(0)]}[name] for name in names]
+
+
+def act_alone(spec, network, client, num_steps):
+    environment, adder = Guessing(spec), UnrollAdder(client)
+    actor = IMPALAActor(network, adder=adder, seed=3, action_spec=spec)
+    run(environment, actor, num_steps)
+    return environment, adder
+
+
+def act_in_a_batch(spec, network, client, num_steps):
+    environment, writer = Guessing(spec), UnrollWriter(client)
+    batch = environments.EnvironmentList([environment])
+    steps = IMPALABatchActor(network, batch, writer, Fixed(network), seed=3).steps()
+    while writer.steps_acted < num_steps:
+        next(steps)
+    return environment, writer
+
+
+@pytest.mark.parametrize("act", [act_alone, act_in_a_batch])
+@pytest.mark.parametrize("name", ACTION_SPECS)
+def test_unrolls_hold_what_was_drawn_and_environments_get_what_their_spec_says(name, act):
+    spec = ACTION_SPECS[name]
+    network = spread_network(spec)
+    signature = unroll_signature(
+        acme.make_environment_spec(Guessing(spec)), state_spec(network), UNROLL_LENGTH
+    )
+    with serving(signature, 100) as client:
+        environment, recorder = act(spec, network, client, 100)
+        recorder.flush()
+        unrolls = sample(client, recorder.unrolls_written)
+        recorder.close()
+    drawn, given = [], iter(environment.actions)
+    for unroll in unrolls:
+        output, _ = network.unroll(
+            unroll.observation[:, np.newaxis], (), unroll.start_of_episode[:, np.newaxis]
+        )
+        for t in range(UNROLL_LENGTH):
+            parameters = tf.nest.flatten(unroll.behaviour_logits)
+            if unroll.start_of_episode[t + 1]:
+                assert not any(x[t].any() for x in (*parameters, unroll.action))
+                continue
+            for recorded, own in zip(parameters, tf.nest.flatten(output.logits), strict=True):
+                np.testing.assert_allclose(recorded[t], own[t, 0], rtol=1e-4, atol=1e-5)
+            action = unroll.action[t]
+            drawn.append(action)
+            if name == "choices":
+                action = action + spec.minimum
+            elif name == "continuous":
+                middle, half_width = [1, 10.5], [2, 0.5]
+                action = np.clip(middle + half_width * action, spec.minimum, spec.maximum)
+            np.testing.assert_allclose(next(given), action, rtol=1e-6)
+    assert len(drawn) > 80
+    assert len(np.unique(drawn)) > 1
+    if name == "continuous":  # Much of it was clipped, and not in the unroll.
+        assert np.mean(np.abs(drawn) > 1) > 0.2
+
+
+def test_a_greedy_actor_takes_the_means_of_a_gaussian():
+    spec = ACTION_SPECS["continuous"]
+    network = spread_network(spec)
+    observation = np.array([0.3, -0.2], np.float32)
+    actor = IMPALAActor(network, greedy=True, action_spec=spec)
+    actor.observe_first(dm_env.restart(observation))
+    output, _ = network(observation[np.newaxis], ())
+    expected = np.clip([1, 10.5] + output.logits.mean[0] * [2, 0.5], spec.minimum, spec.maximum)
+    np.testing.assert_allclose(actor.select_action(observation), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["choices", "continuous"])
+def test_an_actor_that_does_not_know_the_action_space_is_told_so(name):
+    spec = ACTION_SPECS[name]
+    actor = IMPALAActor(spread_network(spec))
+    observation = np.zeros(2, np.float32)
+    actor.observe_first(dm_env.restart(observation))
+    with pytest.raises(ValueError, match=r"Give the actor or builder the action_spec"):
+        actor.select_action(observation)
 
 
 def test_a_version_is_fetched_once_for_all_actors_of_a_process():

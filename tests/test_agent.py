@@ -1,7 +1,9 @@
 """The agent in one process: it learns, repeats itself exactly, never waits for itself."""
 
+import dataclasses
 import json
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -15,6 +17,8 @@ from acme.utils import loggers
 
 from acme_impala import IMPALA, Adam, IMPALAConfig, environments, networks
 from acme_impala.environments.episodic import EpisodicEnvironment, Outcome
+
+from .guessing import ACTION_SPECS, EPISODE_LENGTH, Guessing
 
 QUICK = IMPALAConfig(
     unroll_length=10,
@@ -84,6 +88,37 @@ def test_it_remembers_with_an_lstm_and_only_with_it(core):
         assert np.mean(returns[-200:]) > 0.9
     else:  # Four standard deviations of the mean of 1000 answers that are right half of the time.
         assert abs(np.mean(returns[-1000:])) < 4 / np.sqrt(1000)
+
+
+@pytest.mark.parametrize(("name", "num_steps"), [("choices", 7_000), ("continuous", 5_000)])
+def test_it_learns_by_several_choices_and_by_continuous_actions(name, num_steps):
+    returns = learn(
+        Guessing(ACTION_SPECS[name]),
+        networks.NetworkConfig(hidden_sizes=(32,)),
+        dataclasses.replace(QUICK, discount=0.0),
+        num_steps=num_steps,
+    )
+    assert np.mean(returns[:20]) < 0.7 * EPISODE_LENGTH
+    assert np.mean(returns[-100:]) > 0.9 * EPISODE_LENGTH
+
+
+@pytest.mark.parametrize("name", ACTION_SPECS)
+def test_without_an_update_in_between_importance_weights_are_one(name):
+    """Actor and learner compute the same log-probabilities, of the same actions."""
+    environment = environments.ObservationActionReward(Guessing(ACTION_SPECS[name]))
+    spec = acme.make_environment_spec(environment)
+    config = networks.NetworkConfig(hidden_sizes=(16,), core="lstm", lstm_size=8)
+    network = networks.make_network(spec, config)
+    rng = np.random.default_rng(0)
+    for variable in network.variables:  # The initial policy is the same everywhere.
+        variable.assign(rng.normal(size=variable.shape))
+    metrics = Rows()
+    still = dataclasses.replace(QUICK, learning_rate=0.0)
+    play(environment, make_agent(environment, network, still, logger=metrics), 300)
+    rhos = metrics.column("mean_rho")
+    assert len(rhos) > 5
+    assert np.ptp(metrics.column("entropy")) > 1e-3
+    np.testing.assert_allclose(rhos, 1.0, atol=1e-4)
 
 
 class Heads(snt.Module):
@@ -223,6 +258,7 @@ def start(tmpdir, script, *arguments):
     tmpdir.mkdir()
     return subprocess.Popen(
         [sys.executable, "-c", script, *arguments],
+        cwd=pathlib.Path(__file__).parents[1],
         env={**os.environ, "TMPDIR": str(tmpdir)},
         stdout=subprocess.PIPE,
         text=True,
@@ -271,12 +307,6 @@ def test_the_smallest_settings_do_not_wait_for_themselves(tmp_path):
     """In a process of its own, for a wait inside Reverb could not be ended."""
     process = start(
         tmp_path / "tmp",
-        f"""
-import importlib.util
-spec = importlib.util.spec_from_file_location("test_agent", {__file__!r})
-test_agent = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(test_agent)
-test_agent.play_the_smallest_settings()
-""",
+        "from tests import test_agent; test_agent.play_the_smallest_settings()",
     )
     assert finish(process) == "done\n"

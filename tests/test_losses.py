@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from acme_impala import losses
 from acme_impala.config import CORRECTIONS, IMPALAConfig
+from acme_impala.distributions import GaussianParameters
 from acme_impala.types import PolicyValue, Unroll
 
 CONFIG = IMPALAConfig(discount=0.9, baseline_cost=0.7, lambda_=0.95)
@@ -59,7 +60,7 @@ def as_tensors(unroll, outputs, dtype=tf.float64):
     def tensor(array):
         return tf.constant(array, dtype if array.dtype.kind == "f" else None)
 
-    return tf.nest.map_structure(tensor, unroll), PolicyValue(*map(tensor, outputs))
+    return tf.nest.map_structure(tensor, (unroll, outputs))
 
 
 def loss(unroll, outputs, config=CONFIG, entropy_cost=ENTROPY_COST, dtype=tf.float64):
@@ -72,14 +73,18 @@ def gradients(unroll, outputs, config=CONFIG, dtype=tf.float64):
     with tf.GradientTape() as tape:
         tape.watch(outputs)
         total = losses.impala_loss(unroll, outputs, config=config, entropy_cost=ENTROPY_COST).total
-    return PolicyValue(*(gradient.numpy() for gradient in tape.gradient(total, outputs)))
+    return tf.nest.map_structure(lambda x: x.numpy(), tape.gradient(total, outputs))
 
 
 def log_softmax(logits):
     return logits - np.log(np.sum(np.exp(logits)))
 
 
-def reference_rows(unroll, outputs, config):
+def action_log_prob(logits, action):
+    return log_softmax(logits)[action]
+
+
+def reference_rows(unroll, outputs, config, log_prob=action_log_prob):
     """Yields (t, b, v_s, pg advantage, rho) of every row that counts, from x_{T-1} back to x_0."""
 
     def clip(rho, threshold):
@@ -97,10 +102,11 @@ def reference_rows(unroll, outputs, config):
                 else:
                     reward = 5 * np.tanh(reward / 5) * (0.3 if reward < 0 else 1.0)
                 gamma = config.discount * unroll.discount[t, b]
-                rho = np.exp(
-                    log_softmax(outputs.logits[t, b])[action]
-                    - log_softmax(unroll.behaviour_logits[t, b])[action]
+                pi, mu = (
+                    tf.nest.map_structure(lambda x, t=t, b=b: x[t, b], parameters)
+                    for parameters in (outputs.logits, unroll.behaviour_logits)
                 )
+                rho = np.exp(log_prob(pi, action) - log_prob(mu, action))
                 c = config.lambda_ * clip(rho, config.clip_c_threshold)
                 value_rho = clip(rho, config.clip_rho_threshold)
                 pg_rho = clip(rho, config.clip_pg_rho_threshold)
@@ -407,7 +413,11 @@ def test_an_unknown_reward_clipping_is_named():
         ("value", lambda x: x[:-1], r"outputs.value must be \[T\+1, B\]"),
         ("value", lambda x: x[..., None], r"outputs.value must be \[T\+1, B\]"),
         ("logits", lambda x: x[:, :1], r"outputs.logits must be \[T\+1, B, A\]"),
-        ("logits", lambda x: x[..., :2], "2 actions, the unroll's behaviour policy 4"),
+        (
+            "logits",
+            lambda x: x[..., :2],
+            r"of \[2\] actions .* of \[4\]",
+        ),
         ("reward", lambda x: x[:-1], r"unroll.reward must be \[T\+1, B\]"),
         ("behaviour_logits", lambda x: x[..., 0], "unroll.behaviour_logits must be"),
         ("action", lambda x: x.astype(np.float32), "actions must be integers"),
@@ -429,4 +439,129 @@ def test_an_action_outside_the_policy_is_refused():
     unroll, outputs = make_batch(episodes=False)
     unroll.action[0, 0] = 4
     with pytest.raises(tf.errors.InvalidArgumentError):
+        loss(unroll, outputs)
+
+
+def assert_same_loss(result, expected):
+    for name, metric in expected.metrics.items():
+        np.testing.assert_allclose(result.metrics[name], metric, rtol=1e-9, err_msg=name)
+    for name, error in expected.errors.items():
+        np.testing.assert_allclose(result.errors[name], error, rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_one_choice_of_several_is_one_discrete_action_bit_for_bit(name):
+    (unroll, outputs), config = make_batch(seed=2), CONFIGS[name]
+    multi = (
+        unroll._replace(
+            action=unroll.action[..., None], behaviour_logits=(unroll.behaviour_logits,)
+        ),
+        outputs._replace(logits=(outputs.logits,)),
+    )
+    expected, result = loss(unroll, outputs, config), loss(*multi, config)
+    for part, expected_part in zip(result[1:], expected[1:], strict=True):
+        for key, value in expected_part.items():
+            np.testing.assert_array_equal(part[key], value, err_msg=key)
+    expected, result = gradients(unroll, outputs, config), gradients(*multi, config)
+    np.testing.assert_array_equal(result.logits[0], expected.logits)
+    np.testing.assert_array_equal(result.value, expected.value)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_several_choices_are_one_choice_of_their_combinations(name):
+    """Whose logits are the sums: independent choices."""
+    (unroll, outputs), config = make_batch(num_actions=2 + 3, seed=4), CONFIGS[name]
+    rng = np.random.default_rng(0)
+    last = np.append(unroll.start_of_episode[1:], np.zeros((1, 3), bool), axis=0)
+    choices = rng.integers([2, 3], size=(*unroll.action.shape, 2))
+    choices[last] = 0
+
+    def split(logits):
+        return logits[..., :2], logits[..., 2:]
+
+    def combined(logits):
+        first, second = split(logits)
+        return (first[..., :, None] + second[..., None, :]).reshape(*logits.shape[:2], 6)
+
+    multi = (
+        unroll._replace(action=choices, behaviour_logits=split(unroll.behaviour_logits)),
+        outputs._replace(logits=split(outputs.logits)),
+    )
+    one = (
+        unroll._replace(
+            action=choices @ [3, 1], behaviour_logits=combined(unroll.behaviour_logits)
+        ),
+        outputs._replace(logits=combined(outputs.logits)),
+    )
+    assert_same_loss(loss(*multi, config), loss(*one, config))
+
+
+def make_gaussian_batch(seed=0, size=2):
+    """A batch whose actions are drawn from the behaviour policy."""
+    unroll, outputs = make_batch(num_actions=4 * size, seed=seed)
+    last = np.append(unroll.start_of_episode[1:], np.zeros((1, 3), bool), axis=0)[..., None]
+    pi, mu = (
+        GaussianParameters(0.5 * x[..., :size], 0.3 * x[..., size : 2 * size] - 0.5)
+        for x in (outputs.logits, unroll.behaviour_logits)
+    )
+    mu = GaussianParameters(*(np.where(last, 0, x) for x in mu))
+    noise = np.random.default_rng(seed).normal(size=mu.mean.shape)
+    action = np.where(last, 0, mu.mean + np.exp(mu.log_std) * noise)
+    return unroll._replace(action=action, behaviour_logits=mu), outputs._replace(logits=pi)
+
+
+def gaussian_log_prob(parameters, action):
+    mean, std = parameters.mean, np.exp(parameters.log_std)
+    return np.sum(np.log(np.exp(-0.5 * ((action - mean) / std) ** 2) / (std * np.sqrt(2 * np.pi))))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_loss_and_gradients_of_a_gaussian_are_the_papers(name):
+    (unroll, outputs), config = make_gaussian_batch(seed=6), CONFIGS[name]
+    rows = list(reference_rows(unroll, outputs, config, gaussian_log_prob))
+    assert 0 < len(rows) < unroll.reward[:-1].size
+    policy_gradient = entropy = 0.0
+    means, log_stds = (np.zeros_like(x) for x in outputs.logits)
+    for t, b, _, advantage, _ in rows:
+        mean, log_std = outputs.logits.mean[t, b], outputs.logits.log_std[t, b]
+        action = unroll.action[t, b]
+        log_pi = gaussian_log_prob(GaussianParameters(mean, log_std), action)
+        z = (action - mean) / np.exp(log_std)
+        if config.correction == "epsilon":
+            policy_gradient -= np.log(np.exp(log_pi) + 1e-6) * advantage
+            advantage *= np.exp(log_pi) / (np.exp(log_pi) + 1e-6)
+        else:
+            policy_gradient -= log_pi * advantage
+        entropy += np.sum(log_std + 0.5 * np.log(2 * np.pi * np.e))
+        means[t, b] = -advantage * z / np.exp(log_std)
+        log_stds[t, b] = -advantage * (z**2 - 1) - ENTROPY_COST
+    metrics = loss(unroll, outputs, config).metrics
+    np.testing.assert_allclose(metrics["policy_gradient_loss"], policy_gradient, rtol=1e-8)
+    np.testing.assert_allclose(metrics["entropy"], entropy / len(rows), rtol=1e-8)
+    np.testing.assert_allclose(metrics["mean_rho"], np.mean([rho for *_, rho in rows]), rtol=1e-8)
+    result = gradients(unroll, outputs, config).logits
+    np.testing.assert_allclose(result.mean, means, rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(result.log_std, log_stds, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("garbage", [np.nan, np.inf, -1e30])
+def test_masked_rows_of_a_gaussian_add_nothing_whatever_they_hold(garbage):
+    unroll, outputs = make_gaussian_batch(seed=3)
+    last = unroll.start_of_episode[1:]
+    assert last.any()
+    dirty = tf.nest.map_structure(np.copy, (unroll, outputs))
+    for array in (dirty[0].action, *dirty[0].behaviour_logits, *dirty[1].logits):
+        array[:-1][last] = garbage
+    assert_same_loss(loss(*dirty), loss(unroll, outputs))
+    for result, expected in zip(
+        gradients(*dirty).logits, gradients(unroll, outputs).logits, strict=True
+    ):
+        np.testing.assert_array_equal(result, expected)
+        assert np.isfinite(result).all()
+
+
+def test_policies_of_different_kinds_are_named():
+    unroll, outputs = make_gaussian_batch()
+    outputs = outputs._replace(logits=tuple(outputs.logits))  # Which would be two choices of two.
+    with pytest.raises(ValueError, match=r"a MultiCategorical of \[2, 2\] .* a ClippedGaussian"):
         loss(unroll, outputs)

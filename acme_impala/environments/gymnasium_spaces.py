@@ -39,15 +39,16 @@ def observation_spec(space: gymnasium.Space, name: str = "observation") -> Nest:
 
 
 def action_spec(space: gymnasium.Space) -> specs.BoundedArray:
-    """Returns the spec of a Discrete, MultiDiscrete or Box action space.
+    """Returns the spec of a Discrete, MultiDiscrete, MultiBinary or Box action space.
 
     Raises:
         ValueError: the space is of another kind, or None.
     """
-    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete | spaces.Box):
+    if isinstance(space, _LEAVES):
         return _leaf_spec(space, "action")
     raise ValueError(
-        f"The action space is {space!r}; Discrete, MultiDiscrete and Box spaces can be acted in."
+        f"The action space is {space!r}; Discrete, MultiDiscrete, MultiBinary and Box spaces can "
+        "be acted in."
     )
 
 

@@ -129,5 +129,6 @@ class BatchedObservationActionReward(BatchedEnvironment):
 
     def _with_action_and_reward(self, timestep: dm_env.TimeStep) -> dm_env.TimeStep:
         first = timestep.step_type == dm_env.StepType.FIRST
-        actions = np.where(first, 0, self._actions).astype(self._action_spec.dtype)
+        actions = self._actions.copy()
+        actions[first] = 0
         return timestep._replace(observation=OAR(timestep.observation, actions, timestep.reward))

@@ -454,9 +454,10 @@ class Evaluator:
         network = networks.as_impala_network(
             config.network_factory(acme.make_environment_spec(self._batches[0]))
         )
-        self._policy = acting.BatchedPolicy(
-            network, size, acting.ActionSampler(action_seed, config.greedy_evaluation)
+        sampler = acting.ActionSampler(
+            action_seed, config.greedy_evaluation, self._batches[0].action_spec()
         )
+        self._policy = acting.BatchedPolicy(network, size, sampler)
         self._weights = acting.Weights(network, learner)
         self._any_observation = networks.zeros(self._batches[0].observation_spec(), [1])
         self._logger = logs.make_logger(directory, "evaluator")

@@ -96,7 +96,7 @@ def evaluate(
     tracker.add(timestep, batch.game_over)
     while shares.any():
         first = timestep.step_type == dm_env.StepType.FIRST
-        actions, _ = policy(timestep.observation, first)
+        actions, *_ = policy(timestep.observation, first)
         timestep = batch.step(actions)
         counted = []
         for i, episode in tracker.add(timestep, batch.game_over):

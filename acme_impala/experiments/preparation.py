@@ -70,6 +70,7 @@ def prepare(
             unrolls_per_item,
             learner_runs_alongside,
             environments.task_names(config.environment_factory),
+            environment_spec.actions,
         )
 
     directory = run_directory.claim(config, accept_new_config=accept_new_config)

@@ -6,7 +6,7 @@ learn, and `network.initial_state(batch_size)`.
 """
 
 from acme_impala.networks.base import Network, state_spec
-from acme_impala.networks.checks import check_baseline, check_network, discrete_actions, zeros
+from acme_impala.networks.checks import check_baseline, check_network, zeros
 from acme_impala.networks.cores import FeedForwardCore, LSTMCore
 from acme_impala.networks.encoder import Encoder
 from acme_impala.networks.factory import CORES, TORSOS, NetworkConfig, make_network
@@ -33,7 +33,6 @@ __all__ = [
     "as_impala_network",
     "check_baseline",
     "check_network",
-    "discrete_actions",
     "make_network",
     "state_spec",
     "zeros",

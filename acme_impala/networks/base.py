@@ -24,7 +24,10 @@ class Network(Protocol):
         """Returns the recurrent state at the start of an episode: a nest of [B, ...]."""
 
     def __call__(self, observation: Nest, state: Nest) -> tuple[PolicyValue, Nest]:
-        """Steps on an observation [B, ...]: logits [B, A], value [B] and the next state."""
+        """Steps on an observation [B, ...]: logits [B, A], value [B] and the next state.
+
+        For other action spaces the logits are a nest: see `distributions.py`.
+        """
 
     def unroll(
         self, observation: Nest, state: Nest, start_of_episode: tf.Tensor

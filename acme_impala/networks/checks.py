@@ -2,41 +2,17 @@
 
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 import tree
 from acme.specs import EnvironmentSpec
-from dm_env import specs
 
+from acme_impala import distributions
 from acme_impala.networks.sonnet_adapter import as_impala_network
 from acme_impala.types import Nest
 
 # Sizes that cannot be mistaken for one another, nor for a dimension left out.
 BATCH_SIZE = 3
 ROWS = 2
-
-
-def discrete_actions(environment_spec: EnvironmentSpec) -> int:
-    """Returns A, the number of actions.
-
-    Raises:
-        ValueError: the environment has no action space, a continuous one, or several actions.
-    """
-    actions = environment_spec.actions
-    if isinstance(actions, specs.DiscreteArray):
-        return actions.num_values
-    if actions is None:
-        found = "has no action space"
-    elif not isinstance(actions, specs.Array):
-        found = f"has an action space of several parts, {actions!r}"
-    elif np.issubdtype(actions.dtype, np.floating):
-        found = f"has a continuous action space, {actions!r}"
-    else:
-        found = f"has the action space {actions!r}"
-    raise ValueError(
-        f"The environment {found}: only discrete actions are supported, one "
-        "dm_env.specs.DiscreteArray(num_values)."
-    )
 
 
 def check_network(network: Any, environment_spec: EnvironmentSpec, popart_tasks: int = 0):
@@ -49,11 +25,11 @@ def check_network(network: Any, environment_spec: EnvironmentSpec, popart_tasks:
         popart_tasks: with PopArt, the number of tasks, each of which has a value of its own.
 
     Raises:
-        ValueError: the logits are not one for each action, the value has a dimension too many, the
-            recurrent state changes its structure, shape or dtype over a step, or the environment's
-            actions are not discrete.
+        ValueError: the logits are not one for each action (or not the parameters of the action
+            space's distribution), the value has a dimension too many, the recurrent state changes
+            its structure, shape or dtype over a step, or no policy can act by the action spec.
     """
-    num_actions = discrete_actions(environment_spec)
+    distribution = distributions.for_actions(environment_spec.actions)
     network = as_impala_network(network)
     if popart_tasks:
         check_baseline(network, popart_tasks)
@@ -61,13 +37,13 @@ def check_network(network: Any, environment_spec: EnvironmentSpec, popart_tasks:
     state = network.initial_state(BATCH_SIZE)
 
     output, next_state = network(zeros(environment_spec.observations, [BATCH_SIZE]), state)
-    _check_heads(output, [BATCH_SIZE], num_actions, num_values, "network(observation, state)")
+    _check_heads(output, [BATCH_SIZE], distribution, num_values, "network(observation, state)")
     _check_state(state, next_state, "network(observation, state)")
 
     batch_shape = [ROWS, BATCH_SIZE]
     observation = zeros(environment_spec.observations, batch_shape)
     output, next_state = network.unroll(observation, state, tf.zeros(batch_shape, tf.bool))
-    _check_heads(output, batch_shape, num_actions, num_values, "network.unroll(...)")
+    _check_heads(output, batch_shape, distribution, num_values, "network.unroll(...)")
     _check_state(state, next_state, "network.unroll(...)")
 
 
@@ -97,18 +73,36 @@ def check_baseline(network: Any, num_tasks: int):
         )
 
 
-def _check_heads(output: Any, batch_shape: list[int], num_actions: int, num_values: int, call: str):
+def _check_heads(
+    output: Any,
+    batch_shape: list[int],
+    distribution: distributions.Distribution,
+    num_values: int,
+    call: str,
+):
     logits, value = output
-    for name, x in (("logits", logits), ("value", value)):
-        if not tf.is_tensor(x):
-            raise ValueError(f"{call} must give the {name} as a tensor, gave {x!r}.")
-    expected = [*batch_shape, num_actions]
-    if logits.shape != expected:
+    if not tf.is_tensor(value):
+        raise ValueError(f"{call} must give the value as a tensor, gave {value!r}.")
+    try:
+        tree.assert_same_structure(distribution.parameters_spec, logits)
+    except (ValueError, TypeError) as error:  # TypeError: the nests are of different types.
         raise ValueError(
-            f"{call} gave logits of shape {logits.shape}, and for {num_actions} actions and a "
-            f"batch of {batch_shape} it must be {expected}. Is the policy head as wide as the "
-            "action space?"
-        )
+            f"{call} gave the logits {logits!r}, and the action space needs "
+            f"{distribution.parameters_spec} with a batch of {batch_shape} in front: the "
+            f"parameters of a {type(distribution).__name__} (acme_impala/distributions.py)."
+        ) from error
+    for spec, x in zip(
+        tree.flatten(distribution.parameters_spec), tree.flatten(logits), strict=True
+    ):
+        if not tf.is_tensor(x):
+            raise ValueError(f"{call} must give the logits as a tensor, gave {x!r}.")
+        expected = [*batch_shape, *spec.shape]
+        if x.shape != expected:
+            raise ValueError(
+                f"{call} gave logits of shape {x.shape}, and for {spec.shape[0]} actions (or "
+                f"elements) and a batch of {batch_shape} it must be {expected}. Is the policy head "
+                "as wide as the action space?"
+            )
     if num_values > 1:
         expected = [*batch_shape, num_values]
         if value.shape != expected:

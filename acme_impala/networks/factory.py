@@ -6,7 +6,8 @@ from typing import Literal
 import tensorflow as tf
 from acme.specs import EnvironmentSpec
 
-from acme_impala.networks.checks import discrete_actions, zeros
+from acme_impala import distributions
+from acme_impala.networks.checks import zeros
 from acme_impala.networks.cores import FeedForwardCore, LSTMCore
 from acme_impala.networks.encoder import Encoder
 from acme_impala.networks.impala_network import IMPALANetwork
@@ -70,22 +71,22 @@ def make_network(
     """Makes a network for an environment, with its variables.
 
     Args:
-        environment_spec: dm_env specs; observations as `ObservationReader` reads them, one
-            discrete action.
+        environment_spec: dm_env specs; observations as `ObservationReader` reads them, actions as
+            `distributions.for_actions` takes them.
         config: which network. The initial weights depend on its seed alone: they are bit-equal in
             every process.
 
     Raises:
-        ValueError: the actions are not discrete, the observation cannot be read, or an image torso
-            has no image or too small a one.
+        ValueError: no policy can act by the action spec, the observation cannot be read, or an
+            image torso has no image or too small a one.
     """
-    num_actions = discrete_actions(environment_spec)
+    distribution = distributions.for_actions(environment_spec.actions)
     torso_seed, encoder_seed, core_seed, heads_seed = split_seed(config.seed, 4)
     encoder = Encoder(
         environment_spec.observations, _make_torso(config, torso_seed), seed=encoder_seed
     )
     core = LSTMCore(config.lstm_size, core_seed) if config.core == "lstm" else FeedForwardCore()
-    network = IMPALANetwork(encoder, core, num_actions, heads_seed, config.num_values)
+    network = IMPALANetwork(encoder, core, distribution, heads_seed, config.num_values)
     network(zeros(environment_spec.observations, [1]), network.initial_state(1))
     return network
 

@@ -4,13 +4,14 @@ import numpy as np
 import tensorflow as tf
 import tree
 
+from acme_impala.distributions import Distribution
 from acme_impala.networks.cores import FeedForwardCore, LSTMCore
 from acme_impala.networks.encoder import Encoder
 from acme_impala.networks.initializers import VarianceScaling, split_seed
 from acme_impala.types import Nest, PolicyValue
 
-# The variance of the first policy's logits relative to the core's outputs: the policy starts near
-# uniform, so that exploration does not depend on the seed.
+# The variance of the policy head's first outputs relative to the core's: the policy starts near
+# uniform, or near the middle between the bounds, so that exploration does not depend on the seed.
 POLICY_SCALE = 1e-4
 
 
@@ -21,7 +22,7 @@ class IMPALANetwork(tf.Module):
     learn. Both give equal numbers. Observations are arrays or tensors.
 
     Attributes:
-        num_actions: A.
+        distribution: of the actions; makes the policy's parameters of what its head gives.
         baseline_head: the layer that gives the value, or with PopArt what stands for it.
     """
 
@@ -29,7 +30,7 @@ class IMPALANetwork(tf.Module):
         self,
         encoder: Encoder,
         core: FeedForwardCore | LSTMCore,
-        num_actions: int,
+        distribution: Distribution,
         seed: int = 0,
         num_values: int = 1,
     ):
@@ -38,18 +39,18 @@ class IMPALANetwork(tf.Module):
         Args:
             encoder: from observations [N, ...] to features [N, D].
             core: the memory.
-            num_actions: A, how many actions the policy chooses from.
+            distribution: of the actions: `distributions.for_actions(action_spec)`.
             seed: of the heads' initial weights.
             num_values: K, outputs of the baseline: one for each task with PopArt. From two on the
                 value has them as its last dimension.
         """
         super().__init__(name="impala_network")
         policy_seed, baseline_seed = split_seed(seed, 2)
-        self.num_actions = num_actions
+        self.distribution = distribution
         self._encoder = encoder
         self._core = core
         self._policy_head = tf.keras.layers.Dense(
-            num_actions, kernel_initializer=VarianceScaling(policy_seed, POLICY_SCALE)
+            distribution.num_outputs, kernel_initializer=VarianceScaling(policy_seed, POLICY_SCALE)
         )
         self.baseline_head = tf.keras.layers.Dense(
             num_values, kernel_initializer=VarianceScaling(baseline_seed)
@@ -67,7 +68,7 @@ class IMPALANetwork(tf.Module):
             state: from the step before, or `initial_state(B)` where an episode starts.
 
         Returns:
-            Logits [B, A] and value [B], and the next state.
+            Logits [B, A] (or the nest of another action space) and value [B], and the next state.
         """
         features, state = self._core.step(self._encoder(observation), state)
         return self._heads(features), state
@@ -83,7 +84,7 @@ class IMPALANetwork(tf.Module):
             start_of_episode: [T+1, B] bool; the state is reset before these rows.
 
         Returns:
-            Logits [T+1, B, A] and value [T+1, B], and the state after the last row.
+            Logits [T+1, B, A] (or a nest) and value [T+1, B], and the state after the last row.
         """
         rows = start_of_episode.shape[0]
         features = self._encoder(tree.map_structure(_fold_time, observation))
@@ -95,7 +96,8 @@ class IMPALANetwork(tf.Module):
         value = self.baseline_head(features)
         if self.baseline_head.units == 1:
             value = tf.squeeze(value, axis=-1)
-        return PolicyValue(logits=self._policy_head(features), value=value)
+        parameters = self.distribution.parameters(self._policy_head(features))
+        return PolicyValue(logits=parameters, value=value)
 
 
 def _fold_time(x: np.ndarray | tf.Tensor) -> tf.Tensor:

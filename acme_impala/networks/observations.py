@@ -8,6 +8,7 @@ import tensorflow as tf
 import tree
 from dm_env import specs
 
+from acme_impala import distributions
 from acme_impala.types import Nest, is_oar
 
 INSTRUCTION = "INSTR"
@@ -22,7 +23,7 @@ class Inputs(NamedTuple):
     image: tf.Tensor | None  # [N, H, W, C] float32
     vector: tf.Tensor | None  # [N, D] float32: all that is not an image, flattened
     instruction: tf.Tensor | None  # [N, W] int32: words, padded with 0
-    last_action_and_reward: tf.Tensor | None  # [N, A + 1] float32: of an OAR, for the core
+    last_action_and_reward: tf.Tensor | None  # [N, ...] float32: of an OAR, for the core
 
 
 class ObservationReader:
@@ -33,8 +34,8 @@ class ObservationReader:
     - A leaf named 'INSTR' in a dict is an instruction: words [W] int32, padded with 0.
     - A `DiscreteArray` is one-hot.
     - Everything else, of whatever rank, is cast to float32 and flattened, in dm-tree's order.
-    - Of an OAR, the last action is one-hot and the last reward is clipped to [-1, 1]; they go
-      past the torso.
+    - Of an OAR, the last action is one-hot, or each of its whole numbers is, or it is scaled to
+      bounds of -1 and 1; the last reward is clipped to [-1, 1]. They go past the torso.
 
     Attributes:
         image_shape: (H, W, C), or None without an image.
@@ -46,17 +47,12 @@ class ObservationReader:
 
         Raises:
             ValueError: the observation is empty, images differ in size, an instruction is not
-                words, or an OAR's action is not discrete.
+                words, or an OAR's action is of no action space that a policy can act by.
         """
         self._paths = [path for path, _ in tree.flatten_with_path(observation_spec)]
         self._is_oar = is_oar(observation_spec)
         if self._is_oar:
-            self._last_action = observation_spec.action
-            if not isinstance(self._last_action, specs.DiscreteArray):
-                raise ValueError(
-                    "The action of an OAR observation must have a DiscreteArray spec, got "
-                    f"{self._last_action!r}."
-                )
+            self._last_action = distributions.for_actions(observation_spec.action)
             observation_spec = observation_spec.observation
 
         paths_and_specs = tree.flatten_with_path(observation_spec)
@@ -102,7 +98,8 @@ class ObservationReader:
 
     def _read_last(self, action: tf.Tensor, reward: tf.Tensor) -> tf.Tensor:
         reward = tf.reshape(tf.cast(reward, tf.float32), [-1, 1])
-        return _concat([_vector(action, self._last_action), tf.clip_by_value(reward, -1.0, 1.0)])
+        action = self._last_action.features(action)
+        return _concat([action, tf.clip_by_value(reward, -1.0, 1.0)])
 
     def _stacked_image_shape(self) -> tuple[int, int, int] | None:
         shapes = [self._leaves[i].shape for i in self._images]

@@ -27,7 +27,8 @@ class SonnetNetwork(tf.Module):
 
         Args:
             core: called with an observation [B, ...] and a state, returns ((logits [B, A],
-                value [B]), state); `initial_state(batch_size)` gives the first state.
+                value [B]), state); `initial_state(batch_size)` gives the first state. Instead of
+                logits another action space has a nest of parameters: see `distributions.py`.
         """
         super().__init__(name="sonnet_network")
         self._core = core

@@ -18,7 +18,7 @@ _ZERO = np.zeros(1, np.float32)
 class ActingExtras(NamedTuple):
     """What an actor knows of a step besides the step itself."""
 
-    behaviour_logits: np.ndarray  # [A]
+    behaviour_logits: types.Nest  # [A], or another action space's nest of parameters
     # The recurrent state before the step, without a batch dimension; read where `unroll_begins`.
     state: types.Nest
     policy_version: int  # the learner step whose weights acted
@@ -93,7 +93,7 @@ class UnrollAdder(adders.Adder):
         """Adds the action taken at the last observation, and what it led to.
 
         Args:
-            action: a_t.
+            action: a_t, as it was drawn from the policy.
             next_timestep: reward and discount that a_t led to, and the observation after it.
             extras: ActingExtras of a_t.
 

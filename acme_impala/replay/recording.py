@@ -20,7 +20,7 @@ import tensorflow as tf
 import tree
 from acme import specs
 
-from acme_impala import frames, types
+from acme_impala import distributions, frames, types
 from acme_impala.replay.dataset import batch_spec, count_steps, in_background, put_together
 
 FORMAT = 1
@@ -77,10 +77,7 @@ class RecordingWriter:
                 for name, (shape, dtype) in _columns(signature).items()
             },
             "observation_spec": _nest_to_json(environment_spec.observations),
-            "action_spec": {
-                "num_values": int(environment_spec.actions.num_values),
-                "dtype": environment_spec.actions.dtype.name,
-            },
+            "action_spec": _nest_to_json(environment_spec.actions),
             **about,
         }
 
@@ -169,10 +166,9 @@ class Recording:
                     f"{shard} is broken: it should have {file['bytes']} bytes and has {size}. "
                     "Copy it again, or record anew."
                 )
-        action = self.description["action_spec"]
         self.environment_spec = specs.EnvironmentSpec(
             observations=_nest_from_json(self.description["observation_spec"]),
-            actions=specs.DiscreteArray(action["num_values"], np.dtype(action["dtype"])),
+            actions=_nest_from_json(self.description["action_spec"]),
             rewards=specs.Array((), np.float32),
             discounts=specs.BoundedArray((), np.float32, 0.0, 1.0),
         )
@@ -280,23 +276,24 @@ def _columns(signature: types.Unroll) -> dict[str, tuple[list[int], tf.DType]]:
 def _signature(recording: Recording, batch_size: int) -> types.Unroll:
     """Of one item that is a batch, without recurrent state."""
     columns = recording.description["columns"]
+    distribution = distributions.for_actions(recording.environment_spec.actions)
 
     def spec(name: str, rows: bool = True) -> tf.TensorSpec:
         shape = list(columns[name]["shape"])
         shape.insert(1 if rows else 0, batch_size)
         return tf.TensorSpec(shape, columns[name]["dtype"])
 
+    def nest(name: str, structure: types.Nest) -> types.Nest:
+        return tree.map_structure_with_path(
+            lambda path, _: spec("/".join(map(str, (name, *path)))), structure
+        )
+
     return types.Unroll(
-        observation=tree.map_structure_with_path(
-            lambda path, _: spec("/".join(map(str, ("observation", *path)))),
-            recording.environment_spec.observations,
-        ),
+        observation=nest("observation", recording.environment_spec.observations),
+        behaviour_logits=nest("behaviour_logits", distribution.parameters_spec),
         initial_state=(),
         policy_version=spec("policy_version", rows=False),
-        **{
-            name: spec(name)
-            for name in ("action", "behaviour_logits", "reward", "discount", "start_of_episode")
-        },
+        **{name: spec(name) for name in ("action", "reward", "discount", "start_of_episode")},
     )
 
 
@@ -320,7 +317,7 @@ def _nest_to_json(nest: types.Nest) -> dict[str, Any]:
 
 
 def _nest_from_json(fields: dict[str, Any]) -> types.Nest:
-    kind = fields["kind"]
+    kind = fields.get("kind", "array")  # Action specs were written without.
     if kind == "dict":
         return {name: _nest_from_json(part) for name, part in fields["parts"].items()}
     if kind in ("tuple", "observation_action_reward"):

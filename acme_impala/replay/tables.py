@@ -9,7 +9,7 @@ import tree
 from acme import specs
 from reverb import reverb_types
 
-from acme_impala import frames, types
+from acme_impala import distributions, frames, types
 from acme_impala.replay_config import ReplayConfig
 
 QUEUE = "queue"
@@ -26,7 +26,7 @@ def unroll_signature(
     """The shapes and dtypes of one item: a block of unrolls.
 
     Args:
-        environment_spec: of the environment that is acted in; its actions must be discrete.
+        environment_spec: of the environment that is acted in.
         state_spec: nest of tf.TensorSpec of the network's recurrent state, without the batch.
         unroll_length: T, in agent steps.
         unrolls_per_item: K, unrolls in a block. An item costs Reverb much the same however much it
@@ -38,13 +38,9 @@ def unroll_signature(
         [S-1 + T+1, K, ...].
 
     Raises:
-        ValueError: the actions are not discrete.
+        ValueError: no policy can act by the action spec.
     """
-    actions = environment_spec.actions
-    if not isinstance(actions, specs.DiscreteArray):
-        raise ValueError(
-            f"Only discrete actions are supported, a DiscreteArray; the action spec is {actions}."
-        )
+    distribution = distributions.for_actions(environment_spec.actions)
     rows = unroll_length + 1
 
     def stacked(spec):
@@ -56,8 +52,8 @@ def unroll_signature(
 
     return types.Unroll(
         observation=tree.map_structure(stacked, environment_spec.observations),
-        action=stacked(actions),
-        behaviour_logits=tf.TensorSpec((rows, unrolls_per_item, actions.num_values), tf.float32),
+        action=stacked(distribution.drawn_spec),
+        behaviour_logits=tree.map_structure(stacked, distribution.parameters_spec),
         reward=tf.TensorSpec((rows, unrolls_per_item), tf.float32),
         discount=tf.TensorSpec((rows, unrolls_per_item), tf.float32),
         start_of_episode=tf.TensorSpec((rows, unrolls_per_item), tf.bool),

@@ -69,6 +69,8 @@ class UnrollWriter:
         self._should_stop = should_stop
         self._last_row = num_rows - 1  # T
         self._unroll: types.Unroll = self._make_buffers(signature)
+        self._policy_columns = tree.flatten(self._unroll.behaviour_logits)
+        self._policy_is_nest = tree.is_nested(self._unroll.behaviour_logits)
         for column in tree.flatten(self._unroll.task):  # There is none where there is one task.
             column[...] = task
         # Of the observation's leaves: how many older frames are stored before those of the rows.
@@ -127,12 +129,12 @@ class UnrollWriter:
         if self._row == self._last_row:
             self._header_is_due = True
 
-    def act(self, action: types.Nest, logits: np.ndarray, state: types.Nest, version: int):
+    def act(self, action: types.Nest, logits: types.Nest, state: types.Nest, version: int):
         """Says what is done at the open row, and by which policy.
 
         Args:
-            action: [N].
-            logits: [N, A].
+            action: [N], or [N, D] of another action space than one discrete action.
+            logits: [N, A], or that action space's nest of parameters.
             state: a nest of [N, ...]: the recurrent state before the row. It is read only where
                 `unroll_begins`; anything may be given elsewhere.
             version: the learner step whose weights act.
@@ -150,7 +152,10 @@ class UnrollWriter:
             else:
                 self._header = header
         self._put("action", self._unroll.action, self._row, action, casting="same_kind")
-        self._put("logits", self._unroll.behaviour_logits, self._row, logits)
+        if self._policy_is_nest:
+            self._put_nest("logits", self._unroll.behaviour_logits, self._row, logits)
+        else:
+            self._put("logits", self._unroll.behaviour_logits, self._row, logits)
 
     def act_nowhere(self, which: np.ndarray):
         """Says that environments are at an episode's last observation: their row is of zeros.
@@ -160,7 +165,8 @@ class UnrollWriter:
         """
         self._nowhere[which] = True
         self._unroll.action[self._row][which] = 0
-        self._unroll.behaviour_logits[self._row][which] = 0.0
+        for column in self._policy_columns:
+            column[self._row][which] = 0.0
 
     def close_row(self, reward: np.ndarray, discount: np.ndarray):
         """Says what the open row's actions led to; writes the unrolls if this was row T.
@@ -242,7 +248,7 @@ class UnrollWriter:
         header = self._header or self._next_header
         if header:
             state, version = header
-            self._put_nest("recurrent state", self._unroll.initial_state, state)
+            self._put_nest("recurrent state", self._unroll.initial_state, ..., state)
             self._unroll.policy_version[...] = version
         for first in range(0, self._num_environments, self._unrolls_per_item):
             part = slice(first, first + self._unrolls_per_item)
@@ -292,10 +298,10 @@ class UnrollWriter:
                 older_frames.append(np.moveaxis(value[..., :-1], -1, 0).copy())
         self._next_older = older_frames
 
-    def _put_nest(self, name: str, buffers: types.Nest, values: types.Nest):
+    def _put_nest(self, name: str, buffers: types.Nest, row: Any, values: types.Nest):
         self._check_structure(name, buffers, values)
         for target, source in zip(tree.flatten(buffers), tree.flatten(values), strict=True):
-            self._put(name, target, ..., source)
+            self._put(name, target, row, source)
 
     def _put(self, name: str, column: np.ndarray, row: Any, value: Any, casting: str = "equiv"):
         """Copies a value into a column's row (...: all of it), if it has its shape and dtype."""

@@ -5,8 +5,11 @@ import pickle
 import numpy as np
 import pytest
 
-from acme_impala.environments import Catch, MemoryChain, ObservationActionReward
+from acme_impala.environments import Catch, EnvironmentList, MemoryChain, ObservationActionReward
+from acme_impala.environments.wrappers import BatchedObservationActionReward
 from acme_impala.types import OAR, is_oar
+
+from ..guessing import ACTION_SPECS, Guessing
 
 
 def test_the_oar_of_a_step_is_its_observation_action_and_reward():
@@ -68,3 +71,23 @@ def test_other_attributes_are_those_of_the_wrapped_environment():
 def test_it_can_be_pickled():
     environment = pickle.loads(pickle.dumps(ObservationActionReward(Catch())))
     assert environment.reset().first()
+
+
+@pytest.mark.parametrize("name", ACTION_SPECS)
+def test_a_batch_shows_actions_of_every_action_space_as_single_environments_do(name):
+    spec = ACTION_SPECS[name]
+    alone = [ObservationActionReward(Guessing(spec, seed)) for seed in range(3)]
+    batch = BatchedObservationActionReward(
+        EnvironmentList([Guessing(spec, seed) for seed in range(3)])
+    )
+    batch.reset()
+    for environment in alone:
+        environment.reset()
+    for step in range(8):  # An episode's end and restart among them.
+        bound = np.broadcast_to(spec.maximum if step % 2 else spec.minimum, (3, *spec.shape))
+        got = batch.step(bound.astype(spec.dtype)).observation
+        for i, environment in enumerate(alone):
+            expected = environment.step(bound[i].astype(spec.dtype)).observation
+            np.testing.assert_array_equal(got.action[i], expected.action)
+            np.testing.assert_array_equal(got.observation[i], expected.observation)
+            assert got.action[i].dtype == expected.action.dtype == spec.dtype

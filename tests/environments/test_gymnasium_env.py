@@ -5,6 +5,7 @@ import pytest
 import tree
 from dm_env import specs
 
+from acme_impala import distributions
 from acme_impala.environments import GymnasiumEnvironment
 from acme_impala.environments.gymnasium_spaces import (
     action_spec,
@@ -12,6 +13,7 @@ from acme_impala.environments.gymnasium_spaces import (
     to_gymnasium_action,
     to_observation,
 )
+from acme_impala.environments.gymnasium_vector import GymnasiumVectorEnvironment
 
 gymnasium = pytest.importorskip("gymnasium")
 spaces = gymnasium.spaces
@@ -182,6 +184,7 @@ def test_bounds_wider_than_float32_are_infinite():
         spaces.Discrete(3, start=-7),
         spaces.Box(-1, 1, (2,), np.float64),
         spaces.MultiDiscrete([2, 3], start=[4, 5]),
+        spaces.MultiBinary((2, 3)),
     ],
     ids=str,
 )
@@ -195,6 +198,39 @@ def test_actions_of_the_spec_are_actions_of_the_space(space):
     assert len(env.actions) == 2  # _Echo has checked that each is of the space.
     if isinstance(space, spaces.Discrete):
         assert [type(action) for action in env.actions] == [int, int]
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Box(np.array([-1.0, 2.0]), np.array([1.0, 7.0]), dtype=np.float64),
+        spaces.Box(-2, 2, (1, 2), np.float32),
+        spaces.Box(-3, 9, (2,), np.int16),
+        spaces.MultiDiscrete([[2, 3], [4, 5]], start=[[4, 5], [0, -9]]),
+        spaces.MultiBinary(3),
+    ],
+    ids=str,
+)
+def test_what_a_policy_draws_are_actions_of_single_and_of_vector_environments(space):
+    distribution = distributions.for_actions(action_spec(space))
+    outputs = np.random.default_rng(0).normal(size=(3, distribution.num_outputs))
+    parameters = tree.map_structure(np.asarray, distribution.parameters(outputs.astype(np.float32)))
+    envs = [_Echo(spaces.Discrete(2), space) for _ in range(3)]
+    vector = gymnasium.vector.SyncVectorEnv([lambda env=env: env for env in envs])
+    batch = GymnasiumVectorEnvironment(vector, seed=0)
+    batch.reset()
+    alone = [GymnasiumEnvironment(_Echo(spaces.Discrete(2), space), seed=0) for _ in range(3)]
+    for environment in alone:
+        environment.reset()
+    rng = np.random.default_rng(1)
+    for _ in range(3):
+        actions = distribution.to_environment(distribution.sample(parameters, rng))
+        batch.step(actions)
+        for environment, action in zip(alone, actions, strict=True):
+            environment.step(action)
+    for env, environment in zip(envs, alone, strict=True):  # _Echo takes none but the space's.
+        np.testing.assert_array_equal(env.actions, environment._env.actions)
+        assert len(env.actions) == 3
 
 
 def test_a_reused_buffer_does_not_change_earlier_observations():

@@ -100,7 +100,9 @@ def test_every_preset_can_be_made_for_any_length_of_run(name, num_frames):
         assert rate.final == (1e-4 if name == "atari_quick" else 0.0)
 
 
-@pytest.mark.parametrize("environment", ["catch", "memory", "gym:CartPole-v1", "atari:pong"])
+@pytest.mark.parametrize(
+    "environment", ["catch", "memory", "gym:CartPole-v1", "gym:Pendulum-v1", "atari:pong"]
+)
 def test_the_preset_of_an_environment_fits_it(environment):
     preset = PRESETS[presets.preset_for(environment)](1000)
     factory = EnvironmentFactory(environment, last_action_and_reward=preset.last_action_and_reward)

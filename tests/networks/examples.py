@@ -59,13 +59,14 @@ def step_through(network, observation, state, start_of_episode):
                 state_b = network.initial_state(1)
             observation_tb = tree.map_structure(lambda x, t=t, b=b: x[t, b : b + 1], observation)
             output, state_b = network(observation_tb, state_b)
-            logits_b.append(output.logits[0])
+            logits_b.append(tree.map_structure(lambda x: x[0], output.logits))
             values_b.append(output.value[0])
-        logits.append(np.stack(logits_b))
+        logits.append(tree.map_structure(lambda *rows: np.stack(rows), *logits_b))
         values.append(np.stack(values_b))
         final_states.append(state_b)
     state = tree.map_structure(lambda *x: np.concatenate(x), *final_states)
-    return np.stack(logits, axis=1), np.stack(values, axis=1), state
+    logits = tree.map_structure(lambda *columns: np.stack(columns, axis=1), *logits)
+    return logits, np.stack(values, axis=1), state
 
 
 def assert_step_equals_unroll(network, observation_spec, start_of_episode, seed=0):
@@ -79,7 +80,9 @@ def assert_step_equals_unroll(network, observation_spec, start_of_episode, seed=
     )
     output, final_state = network.unroll(observation, state, start_of_episode)
     logits, values, reference_state = step_through(network, observation, state, start_of_episode)
-    np.testing.assert_allclose(output.logits, logits, rtol=1e-5, atol=1e-5)
+    tree.map_structure(
+        lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-5), output.logits, logits
+    )
     np.testing.assert_allclose(output.value, values, rtol=1e-5, atol=1e-5)
     tree.map_structure(
         lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-5),

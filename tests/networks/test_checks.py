@@ -1,8 +1,10 @@
+import numpy as np
 import pytest
 import sonnet as snt
 import tensorflow as tf
 from dm_env import specs
 
+from acme_impala.distributions import GaussianParameters
 from acme_impala.networks import NetworkConfig, SonnetNetwork, check_network, make_network
 
 from .examples import IMAGE, INSTRUCTION, VECTOR, environment_spec, oar
@@ -65,7 +67,34 @@ def test_a_network_that_does_not_fit_is_refused(core, message):
         check_network(core, environment_spec(VECTOR))
 
 
+class Gaussian(snt.RNNCore):
+    """A user's own, of two elements."""
+
+    def __init__(self, make=GaussianParameters):
+        super().__init__()
+        self._head, self._make = snt.Linear(5), make
+
+    def initial_state(self, batch_size):
+        return ()
+
+    def __call__(self, observation, state):
+        mean, log_std, value = tf.split(self._head(observation), [2, 2, 1], axis=-1)
+        return (self._make(mean, log_std), tf.squeeze(value, -1)), state
+
+
+def test_a_users_network_for_another_action_space():
+    spec = environment_spec(VECTOR)._replace(actions=specs.BoundedArray((2,), np.float32, 0, 1))
+    check_network(Gaussian(), spec)
+    with pytest.raises(ValueError, match=r"gave the logits \(.*needs GaussianParameters"):
+        check_network(Gaussian(lambda *pair: pair), spec)
+    three = spec._replace(actions=specs.BoundedArray((3,), np.float32, 0, 1))
+    with pytest.raises(ValueError, match=r"logits of shape \(3, 2\), and for 3 actions"):
+        check_network(Gaussian(), three)
+    with pytest.raises(ValueError, match=r"needs TensorSpec\(shape=\(3,\)"):
+        check_network(Gaussian(), environment_spec(VECTOR))
+
+
 def test_the_actions_are_looked_at_first():
     spec = environment_spec(VECTOR)._replace(actions=specs.Array((2,), float))
-    with pytest.raises(ValueError, match="continuous action space"):
+    with pytest.raises(ValueError, match=r"has the action space Array\(shape=\(2,\)"):
         check_network(Core(), spec)

@@ -4,11 +4,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from acme_impala.networks import NetworkConfig, make_network
+from acme_impala.networks import NetworkConfig, check_network, make_network
+from acme_impala.types import OAR
 
+from ..guessing import ACTION_SPECS
 from .examples import (
     IMAGE,
     INSTRUCTION,
+    REWARD,
     VECTOR,
     assert_step_equals_unroll,
     environment_spec,
@@ -45,6 +48,15 @@ def test_stepping_and_unrolling_agree(torso, core, spec):
 def test_stepping_and_unrolling_agree_wherever_an_episode_starts(spec, start_of_episode):
     network = make_network(environment_spec(spec), SMALL)
     assert_step_equals_unroll(network, spec, start_of_episode)
+
+
+@pytest.mark.parametrize("name", ACTION_SPECS)
+def test_stepping_and_unrolling_agree_for_every_action_space(name):
+    observations = OAR(VECTOR, ACTION_SPECS[name], REWARD)
+    spec = environment_spec(observations)._replace(actions=ACTION_SPECS[name])
+    network = make_network(spec, SMALL)
+    check_network(network, spec)
+    assert_step_equals_unroll(network, observations, random_starts([4, 2]))
 
 
 @pytest.mark.parametrize("core", ["feedforward", "lstm"])

@@ -86,7 +86,7 @@ def test_an_observation_of_another_structure_is_refused():
     ("spec", "message"),
     [
         ({}, "nothing to observe"),
-        (oar(REWARD)._replace(action=REWARD), "must have a DiscreteArray"),
+        (oar(REWARD)._replace(action=REWARD), r"has the action space Array"),
         ((IMAGE, IMAGE.replace(shape=(8, 8, 3))), "one height and width"),
         ({"INSTR": specs.StringArray(())}, "must hold words as int32"),
         ({"INSTR": INSTRUCTION.replace(dtype=np.int64)}, "must hold words as int32"),

@@ -21,6 +21,11 @@ OBSERVATIONS = {
         specs.Array((2,), np.float32), specs.DiscreteArray(3), specs.Array((), np.float32)
     ),
 }
+ACTIONS = {
+    "discrete": specs.DiscreteArray(3),
+    "choices": specs.BoundedArray((2,), np.int64, [0, 3], [1, 5]),
+    "continuous": specs.BoundedArray((2,), np.float32, [-1.0, 0.0], 2.0),
+}
 STATE = (tf.TensorSpec((4,), tf.float32), tf.TensorSpec((), tf.float32))
 B = 3
 
@@ -94,6 +99,33 @@ def test_what_is_read_is_what_was_written(name, unrolls_per_item, tmp_path, monk
             assert (got.dtype, got.shape) == (element.dtype, element.shape)
     assert sorted(seen[:12]) == sorted(seen[12:]) == list(range(12))
     assert seen[:12] != list(range(12))
+
+
+@pytest.mark.parametrize("name", ACTIONS)
+def test_the_policies_and_actions_of_every_action_space_are_recorded(name, tmp_path):
+    spec = environment_spec()._replace(actions=ACTIONS[name])
+    signature = replay.unroll_signature(spec, (), 2, unrolls_per_item=B)
+    item = random_item(signature, np.random.default_rng(0))
+    item.policy_version[:] = np.arange(B)
+    item.reward[0] = item.policy_version  # To know them by.
+    write(tmp_path / "r", spec, signature, [item])
+    recording = replay.Recording(str(tmp_path / "r"))
+    assert recording.environment_spec.actions == spec.actions
+    batch = next(replay.RecordedUnrolls(recording, B, ()))
+    order = batch.reward.numpy()[0].astype(int)
+    tree.map_structure(
+        lambda got, written: np.testing.assert_array_equal(got, written[:, order]),
+        (batch.action, batch.behaviour_logits),
+        (item.action, item.behaviour_logits),
+    )
+
+
+def test_a_recording_of_the_time_before_other_action_spaces_can_be_read(recorded):
+    path = recorded / "recording.json"
+    description = json.loads(path.read_text())
+    description["action_spec"] = {"num_values": 3, "dtype": "int32"}
+    path.write_text(json.dumps(description))
+    assert replay.Recording(str(recorded)).environment_spec.actions == specs.DiscreteArray(3)
 
 
 @pytest.fixture

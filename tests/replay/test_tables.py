@@ -11,6 +11,7 @@ import tensorflow as tf
 from dm_env import specs
 
 from acme_impala import networks, replay
+from acme_impala.distributions import GaussianParameters
 from acme_impala.frames import StackedFrames
 from acme_impala.replay import tables
 from acme_impala.types import OAR, Unroll
@@ -63,12 +64,30 @@ def test_an_observation_with_action_and_reward_has_rows_in_each_part():
 
 
 @pytest.mark.parametrize(
-    "actions",
-    [specs.BoundedArray((2,), np.float32, -1, 1), specs.BoundedArray((), np.int32, 0, 3)],
+    ("actions", "action", "logits"),
+    [
+        (
+            specs.BoundedArray((2,), np.int64, 0, [1, 2]),
+            ((2, 3, 2), tf.int32),
+            (((2, 3, 2), tf.float32), ((2, 3, 3), tf.float32)),
+        ),
+        (
+            specs.BoundedArray((2, 3), np.float64, -1, 1),
+            ((2, 3, 6), tf.float32),
+            GaussianParameters(((2, 3, 6), tf.float32), ((2, 3, 6), tf.float32)),
+        ),
+    ],
 )
-def test_actions_that_are_not_discrete_are_refused(actions):
+def test_the_signature_of_other_action_spaces(actions, action, logits):
     spec = environment_spec()._replace(actions=actions)
-    with pytest.raises(ValueError, match=r"discrete.*BoundedArray"):
+    signature = replay.unroll_signature(spec, (), 1, unrolls_per_item=3)
+    assert as_specs(signature.action) == action
+    assert as_specs(signature.behaviour_logits) == logits
+
+
+def test_actions_without_bounds_are_refused():
+    spec = environment_spec()._replace(actions=specs.Array((2,), np.float32))
+    with pytest.raises(ValueError, match=r"has the action space Array\("):
         replay.unroll_signature(spec, (), 1)
 
 
