@@ -86,8 +86,9 @@ def _check_heads(
     try:
         tree.assert_same_structure(distribution.parameters_spec, logits)
     except (ValueError, TypeError) as error:  # TypeError: the nests are of different types.
+        shapes = tree.map_structure(lambda x: getattr(x, "shape", x), logits)
         raise ValueError(
-            f"{call} gave the logits {logits!r}, and the action space needs "
+            f"{call} gave the logits {shapes}, and the action space needs "
             f"{distribution.parameters_spec} with a batch of {batch_shape} in front: the "
             f"parameters of a {type(distribution).__name__} (acme_impala/distributions.py)."
         ) from error

@@ -23,7 +23,7 @@ from acme import specs
 from acme_impala import distributions, frames, types
 from acme_impala.replay.dataset import batch_spec, count_steps, in_background, put_together
 
-FORMAT = 1
+FORMAT = 2
 _DESCRIPTION = "recording.json"
 _COMPRESSION = "GZIP"
 _UNROLLS_PER_FILE = 1000
@@ -317,7 +317,7 @@ def _nest_to_json(nest: types.Nest) -> dict[str, Any]:
 
 
 def _nest_from_json(fields: dict[str, Any]) -> types.Nest:
-    kind = fields.get("kind", "array")  # Action specs were written without.
+    kind = fields["kind"]
     if kind == "dict":
         return {name: _nest_from_json(part) for name, part in fields["parts"].items()}
     if kind in ("tuple", "observation_action_reward"):
