@@ -86,11 +86,10 @@ def _check_heads(
     try:
         tree.assert_same_structure(distribution.parameters_spec, logits)
     except (ValueError, TypeError) as error:  # TypeError: the nests are of different types.
-        shapes = tree.map_structure(lambda x: getattr(x, "shape", x), logits)
         raise ValueError(
-            f"{call} gave the logits {shapes}, and the action space needs "
-            f"{distribution.parameters_spec} with a batch of {batch_shape} in front: the "
-            f"parameters of a {type(distribution).__name__} (acme_impala/distributions.py)."
+            f"{call} gave logits {_shapes(logits)}, and the action space needs those of a "
+            f"{type(distribution).__name__} (acme_impala/distributions.py), "
+            f"{_shapes(distribution.parameters_spec)}, with a batch of {batch_shape} in front."
         ) from error
     for spec, x in zip(
         tree.flatten(distribution.parameters_spec), tree.flatten(logits), strict=True
@@ -118,6 +117,10 @@ def _check_heads(
             f"be {batch_shape}: one number each. tf.squeeze(value, axis=-1) takes a last dimension "
             "of 1 away; several numbers are for several tasks with PopArt."
         )
+
+
+def _shapes(nest: Nest) -> Nest:
+    return tree.map_structure(lambda x: tuple(x.shape) if hasattr(x, "shape") else x, nest)
 
 
 def _check_state(state: Nest, next_state: Nest, call: str):
