@@ -9,7 +9,12 @@ from acme_impala.environments.batch import (
     EnvironmentList,
 )
 from acme_impala.environments.catch import Catch
-from acme_impala.environments.dmlab import LabCrashedError, LabEnvironment, LabOptions
+from acme_impala.environments.dmlab import (
+    RENDERERS,
+    LabCrashedError,
+    LabEnvironment,
+    LabOptions,
+)
 from acme_impala.environments.dmlab30 import DMLAB_30
 from acme_impala.environments.factory import (
     VECTORIZATIONS,
@@ -34,6 +39,7 @@ from acme_impala.environments.wrappers import (
 __all__ = [
     "ATARI_57",
     "DMLAB_30",
+    "RENDERERS",
     "VECTORIZATIONS",
     "AtariEnvironment",
     "AtariOptions",

@@ -77,6 +77,11 @@ class EnvironmentFactory:
         kind = self.name.partition(":")[0]
         return kind in ("atari", "dmlab") or (kind == "gym" and self.vectorization == "async")
 
+    @property
+    def has_own_processes(self) -> bool:
+        """Whether each environment is a process of its own, of hundreds of megabytes."""
+        return self.name.startswith("dmlab:")
+
     def __call__(
         self, seed: int, evaluation: bool = False, render: bool = False
     ) -> dm_env.Environment:

@@ -57,11 +57,17 @@ def test_a_negative_seed_is_refused():
         EnvironmentFactory("catch")(seed=-3)
 
 
-@pytest.mark.parametrize("name", ["", "gym", "gym:", "atari:", "dmlab:x", "catch:9", "Catch"])
+@pytest.mark.parametrize("name", ["", "gym", "gym:", "atari:", "dmlab:", "catch:9", "Catch"])
 def test_a_name_of_no_kind_is_refused_at_once(name):
     with pytest.raises(ValueError, match="no environment") as error:
         EnvironmentFactory(name)
-    for kind in ("'gym:<Gymnasium id>'", "'atari:<game>'", "'catch'", "'memory'"):
+    for kind in (
+        "'gym:<Gymnasium id>'",
+        "'atari:<game>'",
+        "'dmlab:<level>'",
+        "'catch'",
+        "'memory'",
+    ):
         assert kind in str(error.value)
 
 
