@@ -14,6 +14,7 @@ from acme_impala.environments import (
     Catch,
     EnvironmentFactory,
     GymnasiumEnvironment,
+    LabOptions,
     MemoryChain,
 )
 from acme_impala.types import is_oar
@@ -106,7 +107,10 @@ def test_a_factory_can_be_sent_to_another_process(dumps):
 
 
 def test_a_factory_can_be_stored_as_json():
-    factory = EnvironmentFactory("atari:pong", atari=AtariOptions(noop_max=5))
+    factory = EnvironmentFactory(
+        "atari:pong", atari=AtariOptions(noop_max=5), lab=LabOptions(height=36)
+    )
     stored = json.loads(json.dumps(dataclasses.asdict(factory)))
     stored["atari"] = AtariOptions(**stored["atari"])
+    stored["lab"] = LabOptions(**stored["lab"])
     assert EnvironmentFactory(**stored) == factory
