@@ -62,13 +62,8 @@ def test_a_negative_seed_is_refused():
 def test_a_name_of_no_kind_is_refused_at_once(name):
     with pytest.raises(ValueError, match="no environment") as error:
         EnvironmentFactory(name)
-    for kind in (
-        "'gym:<Gymnasium id>'",
-        "'atari:<game>'",
-        "'dmlab:<level>'",
-        "'catch'",
-        "'memory'",
-    ):
+    kinds = "gym:<Gymnasium id>", "atari:<game>", "dmlab:<level>", "catch", "memory"
+    for kind in map(repr, kinds):
         assert kind in str(error.value)
 
 
