@@ -63,7 +63,7 @@ def test_a_killed_lab_is_started_anew_and_every_frame_is_accounted_for(how, tmp_
     config = catch_config(
         tmp_path / "run",
         environment_factory=Killing(),
-        network_factory=NetworkConfig(hidden_sizes=(8,), core="lstm", lstm_size=4),
+        network_factory=NetworkConfig(hidden_sizes=(8,)),
         agent=dataclasses.replace(agent, frames_per_step=4),
         num_frames=1600,
         evaluate_every=1000,
