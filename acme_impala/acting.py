@@ -83,9 +83,17 @@ class IMPALAActor(acme.Actor):
         return actions[0]
 
     def observe(self, action: types.Nest, next_timestep: dm_env.TimeStep):
-        """Records a step: the action that was drawn, which `action` is for the environment."""
+        """Records a step: the action that was drawn, which `action` is for the environment.
+
+        A FIRST is no step: the environment was lost in the middle of an episode and has begun
+        another. The unroll in hand is dropped.
+        """
         del action
-        if self._adder:
+        if next_timestep.first():
+            if self._adder:
+                self._adder.drop_rows()
+            self.observe_first(next_timestep)
+        elif self._adder:
             self._adder.add(self._drawn, next_timestep, self._extras)
 
     def update(self, wait: bool = False):
@@ -170,6 +178,10 @@ class IMPALABatchActor(acme.Worker):
     As in `IMPALAActor` the weights change only between unrolls, which begin in all environments at
     the same row. Several actors in the threads of one process keep its cores busy: while the
     environments of one take their steps, or it waits for weights, another calls its policy.
+
+    Where an environment is lost in the middle of an episode (its FIRST has no LAST before it) the
+    unrolls in hand are dropped, those of the others too, which are written side by side with its
+    own; the others' episodes go on.
     """
 
     def __init__(
@@ -216,6 +228,11 @@ class IMPALABatchActor(acme.Worker):
         """Agent steps of unrolls that are not full yet."""
         return self._writer.steps_in_hand
 
+    @property
+    def steps_dropped(self) -> int:
+        """Agent steps of unrolls that were dropped because an environment was lost."""
+        return self._writer.steps_dropped
+
     def run(self):
         """Acts for ever."""
         for _ in self.steps():
@@ -238,11 +255,18 @@ class IMPALABatchActor(acme.Worker):
         Yields:
             The batch's timestep, and its `game_over`, [N] bool.
         """
-        self._act(self._batch.reset())
+        timestep = self._batch.reset()
+        self._act(timestep)
         while True:
+            restarts = timestep.step_type == dm_env.StepType.LAST
             timestep = self._batch.receive()
             game_over = self._batch.game_over
+            lost = np.flatnonzero((timestep.step_type == dm_env.StepType.FIRST) & ~restarts)
+            if len(lost):
+                self._writer.act_nowhere(lost)
             self._writer.close_row(timestep.reward, timestep.discount)
+            if len(lost):
+                self._writer.drop_rows()
             self._act(timestep)
             yield timestep, game_over
 

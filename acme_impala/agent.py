@@ -128,6 +128,11 @@ class IMPALA(acme.Actor, acme.VariableSource):
         """Agent steps that were only to fill the replay table."""
         return self._dataset.steps_dropped
 
+    @property
+    def steps_dropped_restart(self) -> int:
+        """Agent steps of unrolls that were dropped because the environment was lost."""
+        return self._adder.steps_dropped
+
     def drain(self, seconds: float) -> int | None:
         """Ends acting and learning.
 

@@ -64,8 +64,8 @@ def evaluate(
     seed: int,
 ) -> dict[str, list[float]]:
     """Plays whole games of each task by a run's checkpoint; returns their scores by task."""
-    size = min(num_episodes, nodes.MAX_EVALUATION_ENVIRONMENTS)
     scores, policy = {}, None
+    size = min(num_episodes, nodes.most_for_evaluation(tasks[:1]))  # One task after the other.
     for task in tasks:
         batch = task.batch(seed, size, evaluation=True)
         if policy is None:  # One for all tasks, which are alike.

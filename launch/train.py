@@ -23,7 +23,7 @@ from absl import app, flags, logging
 
 import hyperparameters
 from acme_impala import environments, experiments
-from acme_impala.environments import AtariOptions
+from acme_impala.environments import AtariOptions, LabOptions
 from acme_impala.experiments import accounts, logs, presets, progress, run_directory
 
 FLAGS = flags.FLAGS
@@ -31,7 +31,8 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string(
     "env",
     None,
-    "gym:<Gymnasium id>, atari:<game>, catch or memory; several with commas between; or atari57.",
+    "gym:<Gymnasium id>, atari:<game>, dmlab:<level>, catch or memory; several with commas between "
+    "them; or a suite: atari57, dmlab30.",
     required=True,
 )
 flags.DEFINE_string("workdir", None, "Run directory; the default is a new one in runs/.")
@@ -60,6 +61,13 @@ flags.DEFINE_bool("sticky_actions", False, "Atari: repeat the last action with p
 flags.DEFINE_bool(
     "full_action_space", None, "Atari: all 18 actions; by default only where there are many tasks."
 )
+flags.DEFINE_string("level_cache", None, "DeepMind Lab: a directory for the maps of levels.")
+flags.DEFINE_string(
+    "dataset_path", None, "DeepMind Lab: the directory of the pictures of some psychlab levels."
+)
+flags.DEFINE_enum(
+    "renderer", "software", environments.RENDERERS, "DeepMind Lab: what draws its pictures."
+)
 flags.DEFINE_bool("last_action_and_reward", None, "Whether observations hold them.")
 
 
@@ -84,6 +92,12 @@ def make_config(preset: presets.Preset) -> acme_impala.ExperimentConfig:
             sticky_actions=FLAGS.sticky_actions,
             full_action_space=full_action_space,
             action_repeat=agent.frames_per_step if FLAGS.env.startswith("atari") else 4,
+        ),
+        lab=LabOptions(
+            action_repeat=agent.frames_per_step if FLAGS.env.startswith("dmlab") else 4,
+            level_cache=FLAGS.level_cache,
+            dataset_path=FLAGS.dataset_path,
+            renderer=FLAGS.renderer,
         ),
     )
     num_tasks = len(environments.tasks_of(environment_factory))

@@ -1,3 +1,5 @@
+import itertools
+
 import acme
 import dm_env
 import numpy as np
@@ -325,3 +327,116 @@ def test_a_version_is_fetched_once_for_all_actors_of_a_process():
         assert its_version == version
         np.testing.assert_array_equal(policy, np.full(3, version))
     assert learner.fetched == 3
+
+
+class Losing(environments.Catch):
+    """Catch that is lost at some of its steps: it begins another episode, without an end."""
+
+    def __init__(self, seed, lost_at):
+        super().__init__(rows=9, seed=seed)
+        self._lost_at = lost_at
+        self._calls = 0
+
+    def step(self, action):
+        self._calls += 1
+        if self._calls in self._lost_at:
+            zero = np.float32(0.0)
+            return self.reset()._replace(reward=zero, discount=zero)
+        return super().step(action)
+
+
+LOSING_SPEC = acme.make_environment_spec(Losing(0, ()))
+LSTM = NetworkConfig(hidden_sizes=(8,), core="lstm", lstm_size=4)
+
+
+def assert_as_acted(unroll, network):
+    """The network gives the logits that it acted with: rows and recurrent state belong together."""
+    state = tf.nest.map_structure(lambda x: x[np.newaxis], unroll.initial_state)
+    output, _ = network.unroll(
+        unroll.observation[:, np.newaxis], state, unroll.start_of_episode[:, np.newaxis]
+    )
+    rows = [t for t in range(UNROLL_LENGTH) if not unroll.start_of_episode[t + 1]]
+    np.testing.assert_allclose(
+        unroll.behaviour_logits[rows], output.logits.numpy()[rows, 0], rtol=1e-4, atol=1e-5
+    )
+
+
+# Calls of `step`, of which every ninth restarts, and the steps in hand at these. The first unroll's
+# row T acts in the seventh: what is lost then is none of the unroll's, and it is written.
+@pytest.mark.parametrize(
+    ("lost_at", "in_hand"),
+    [
+        ({1}, 0),
+        ({6}, 5),
+        ({7}, 0),
+        ({8}, 1),
+        ({10}, 2),
+        ({13, 14}, 0),
+        ({20, 21, 22}, 1),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("how", ["one", "batch"])
+def test_the_unroll_in_hand_is_dropped_when_an_environment_is_lost(how, lost_at, in_hand):
+    """No unroll has a loss in it, and every step is written, in hand or counted as dropped."""
+    number = {"one": 1, "batch": 3}[how]
+    network = make_network(LOSING_SPEC, LSTM)
+    signature = unroll_signature(LOSING_SPEC, state_spec(network), UNROLL_LENGTH)
+    made = [Losing(i, lost_at if i == number // 2 else ()) for i in range(number)]
+    steps = 0  # That led somewhere.
+    with serving(signature, 1000) as client:
+        if how == "one":
+            writer = UnrollAdder(client)
+            actor = IMPALAActor(network, adder=writer)
+            timestep = made[0].reset()
+            actor.observe_first(timestep)
+            for _ in range(60):
+                action = actor.select_action(timestep.observation)
+                if timestep.last():
+                    timestep = made[0].step(action)
+                    actor.observe_first(timestep)
+                    continue
+                timestep = made[0].step(action)
+                actor.observe(action, timestep)
+                steps += not timestep.first()
+        else:
+            writer = UnrollWriter(client, number)
+            batch = environments.EnvironmentList(made)
+            actor = IMPALABatchActor(network, batch, writer, Fixed(network))
+            for timestep, _ in itertools.islice(actor.steps(), 60):
+                steps += (timestep.step_type != dm_env.StepType.FIRST).sum()
+        writer.flush()
+        unrolls = sample(client, writer.unrolls_written)
+        writer.close()
+    learnable = sum(int((~unroll.start_of_episode[1:]).sum()) for unroll in unrolls)
+    assert writer.steps_acted == steps
+    assert learnable + writer.steps_in_hand + writer.steps_dropped == steps
+    # In a batch the others' steps go too, with those that they took when the one was lost.
+    assert writer.steps_dropped == number * in_hand + (number - 1) * len(lost_at)
+    assert len(unrolls) >= number * 6
+    for unroll in unrolls:
+        assert_as_acted(unroll, network)
+        # An episode that ends has paid: only where one was lost does a start follow a zero.
+        ends = np.flatnonzero(unroll.start_of_episode[1:])
+        assert all(abs(unroll.reward[t - 1]) == 1.0 for t in ends if t > 0)
+
+
+def test_of_a_batch_in_which_one_was_lost_the_others_go_on():
+    """With their episodes and recurrent states: the first row after it is no start of theirs."""
+    network = make_network(LOSING_SPEC, LSTM)
+    signature = unroll_signature(LOSING_SPEC, state_spec(network), UNROLL_LENGTH)
+    with serving(signature, 100) as client:
+        writer = UnrollWriter(client, 2)
+        batch = environments.EnvironmentList([Losing(0, {4}), Losing(1, ())])
+        actor = IMPALABatchActor(network, batch, writer, Fixed(network))
+        steps = actor.steps()
+        while actor.unrolls_written < 2:
+            next(steps)
+        writer.flush()
+        lost, other = sample(client, 2)
+        writer.close()
+    assert actor.steps_dropped == 3 + 4
+    assert lost.start_of_episode[0]
+    assert not other.start_of_episode[0]
+    assert np.abs(other.initial_state[0]).max() > 0
+    assert_as_acted(other, network)

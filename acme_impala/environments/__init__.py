@@ -1,10 +1,21 @@
-"""Gymnasium's environments, Atari games and two small tasks behind dm_env, alone or in batches."""
+"""Gymnasium, Atari, DeepMind Lab and two small tasks behind dm_env, alone or in batches."""
 
 from acme_impala.environments.atari import AtariEnvironment, AtariOptions
 from acme_impala.environments.atari57 import ATARI_57
 from acme_impala.environments.atari_vector import AtariVectorEnvironment
-from acme_impala.environments.batch import BatchedEnvironment, EnvironmentList
+from acme_impala.environments.batch import (
+    BackgroundEnvironmentList,
+    BatchedEnvironment,
+    EnvironmentList,
+)
 from acme_impala.environments.catch import Catch
+from acme_impala.environments.dmlab import (
+    RENDERERS,
+    LabCrashedError,
+    LabEnvironment,
+    LabOptions,
+)
+from acme_impala.environments.dmlab30 import DMLAB_30
 from acme_impala.environments.factory import (
     VECTORIZATIONS,
     EnvironmentFactory,
@@ -34,11 +45,14 @@ from acme_impala.environments.wrappers import (
 
 __all__ = [
     "ATARI_57",
+    "DMLAB_30",
+    "RENDERERS",
     "SUITES",
     "VECTORIZATIONS",
     "AtariEnvironment",
     "AtariOptions",
     "AtariVectorEnvironment",
+    "BackgroundEnvironmentList",
     "BatchedEnvironment",
     "BatchedObservationActionReward",
     "Catch",
@@ -46,6 +60,9 @@ __all__ = [
     "EnvironmentList",
     "GymnasiumEnvironment",
     "GymnasiumVectorEnvironment",
+    "LabCrashedError",
+    "LabEnvironment",
+    "LabOptions",
     "MemoryChain",
     "ObservationActionReward",
     "SuiteScores",

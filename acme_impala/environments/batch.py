@@ -20,6 +20,9 @@ class BatchedEnvironment(abc.ABC):
     step after LAST restarts it and ignores its action, so LAST holds the true last observation of
     an episode. Where dm_env has None for reward and discount, in FIRST, they are 0.
 
+    An environment that is lost in the middle of an episode, as one whose process dies, begins
+    another: its FIRST has no LAST before it. What the action before has led to is not known.
+
     `step` is `send` and `receive`; where the environments run in the background
     (`batches_run_in_background`) the time between the two is free for something else. What
     `receive` gives is not written to later.
@@ -155,3 +158,35 @@ class EnvironmentList(BatchedEnvironment):
                 lambda *values: np.stack(values), *(t.observation for t in timesteps)
             ),
         )
+
+
+class BackgroundEnvironmentList(EnvironmentList):
+    """dm_env environments that take their steps at the same time, each in a process of its own.
+
+    Args:
+        environments: at least one, of the same specs, that have the methods `send_reset`, `send`
+            and `receive`, into which their `reset` and `step` fall; closing the list closes them.
+
+    Raises:
+        ValueError: there is none.
+    """
+
+    def reset(self) -> dm_env.TimeStep:
+        """Begins an episode in every environment."""
+        for environment in self._environments:
+            environment.send_reset()
+        return self.receive()
+
+    def send(self, actions: np.ndarray):
+        """Begins to take one agent step in every environment."""
+        for environment, action in zip(self._environments, actions, strict=True):
+            environment.send(action)
+
+    def receive(self) -> dm_env.TimeStep:
+        """Returns what the actions sent last have led to."""
+        return self._batch([environment.receive() for environment in self._environments])
+
+    @property
+    def restarts(self) -> int:
+        """How often an environment's process was started anew."""
+        return sum(environment.restarts for environment in self._environments)

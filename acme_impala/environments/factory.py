@@ -10,8 +10,13 @@ import gymnasium
 
 from acme_impala.environments.atari import AtariEnvironment, AtariOptions
 from acme_impala.environments.atari_vector import AtariVectorEnvironment
-from acme_impala.environments.batch import BatchedEnvironment, EnvironmentList
+from acme_impala.environments.batch import (
+    BackgroundEnvironmentList,
+    BatchedEnvironment,
+    EnvironmentList,
+)
 from acme_impala.environments.catch import Catch
+from acme_impala.environments.dmlab import LabEnvironment, LabOptions
 from acme_impala.environments.gymnasium_env import GymnasiumEnvironment
 from acme_impala.environments.gymnasium_vector import GymnasiumVectorEnvironment
 from acme_impala.environments.memory import MemoryChain
@@ -22,7 +27,8 @@ from acme_impala.environments.wrappers import (
 
 Vectorization = Literal["auto", "list", "sync", "async", "vector_entry_point"]
 VECTORIZATIONS = ("auto", "list", "sync", "async", "vector_entry_point")
-_NAMES = "'gym:<Gymnasium id>', 'atari:<game>', 'catch' and 'memory'"
+_KINDS = ("gym", "atari", "dmlab")
+_NAMES = "'gym:<Gymnasium id>', 'atari:<game>', 'dmlab:<level>', 'catch' and 'memory'"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,9 +37,11 @@ class EnvironmentFactory:
 
     Attributes:
         name: 'gym:<Gymnasium id>' such as 'gym:CartPole-v1', 'atari:<game>' such as 'atari:pong',
-            'catch' or 'memory'.
+            'dmlab:<level>' such as 'dmlab:rooms_watermaze' or, outside DMLab-30, a level's full
+            name; 'catch' or 'memory'.
         last_action_and_reward: observations are `OAR`s: they hold the last action and reward.
         atari: how Atari games are shown and played.
+        lab: how levels of DeepMind Lab are shown and played.
         vectorization: how a batch of Gymnasium environments is stepped: 'list', one after the
             other; 'sync', 'async' (a process for each) and 'vector_entry_point' (the environment's
             own), as `gymnasium.make_vec` calls them; 'auto': the environment's own where it has
@@ -47,6 +55,7 @@ class EnvironmentFactory:
     last_action_and_reward: bool = False
     atari: AtariOptions = dataclasses.field(default_factory=AtariOptions)
     vectorization: Vectorization = "auto"
+    lab: LabOptions = dataclasses.field(default_factory=LabOptions)
 
     def __post_init__(self):
         if self.vectorization not in VECTORIZATIONS:
@@ -55,17 +64,23 @@ class EnvironmentFactory:
                 f"got {self.vectorization!r}."
             )
         kind, colon, which = self.name.partition(":")
-        if not (self.name in ("catch", "memory") or (kind in ("gym", "atari") and which)):
+        if not (self.name in ("catch", "memory") or (kind in _KINDS and which)):
+            guesses = " or ".join(f"'{kind}:{self.name}'" for kind in _KINDS)
             raise ValueError(
                 f"There is no environment {self.name!r}. Names are {_NAMES}."
-                + ("" if colon else f" Is it 'gym:{self.name}' or 'atari:{self.name}'?")
+                + ("" if colon else f" Is it {guesses}?")
             )
 
     @property
     def batches_run_in_background(self) -> bool:
         """Whether a batch of environments to train in steps them in threads or processes."""
         kind = self.name.partition(":")[0]
-        return kind == "atari" or (kind == "gym" and self.vectorization == "async")
+        return kind in ("atari", "dmlab") or (kind == "gym" and self.vectorization == "async")
+
+    @property
+    def has_own_processes(self) -> bool:
+        """Whether each environment is a process of its own, of hundreds of megabytes."""
+        return self.name.startswith("dmlab:")
 
     def __call__(
         self, seed: int, evaluation: bool = False, render: bool = False
@@ -76,8 +91,9 @@ class EnvironmentFactory:
             seed: of everything random in it, not negative: the same seed and actions give the same
                 episodes.
             evaluation: episodes are whole games, where training may end them earlier (Atari: when
-                a life is lost). Rewards are as the game pays them, here as in training: the learner
-                is what clips them.
+                a life is lost), and tasks of DMLab-30 that have a test level are played on it.
+                Rewards are as the game pays them, here as in training: the learner is what clips
+                them.
             render: the environment has `screens_per_second`, and a method `render()` that returns
                 the screens shown since its last call, in true colours: [height, width, 3] uint8.
 
@@ -118,12 +134,15 @@ class EnvironmentFactory:
             return GymnasiumEnvironment(make(which), seed)
         if kind == "atari":
             return AtariEnvironment(which, self._atari(evaluation), seed, render)
+        if kind == "dmlab":
+            return LabEnvironment(which, self.lab, seed, evaluation, render)
         if kind == "catch":
             return Catch(seed=seed)
         if render:
             raise ValueError(
                 f"The environment {self.name!r} cannot be rendered: it has no picture. Atari "
-                "games, 'catch' and Gymnasium environments with the render mode 'rgb_array' can."
+                "games, DeepMind Lab, 'catch' and Gymnasium environments with the render mode "
+                "'rgb_array' can."
             )
         return MemoryChain(seed=seed)
 
@@ -139,7 +158,8 @@ class EnvironmentFactory:
             env = _make_gymnasium_vector(which, num_environments, self.vectorization)
             if env:
                 return GymnasiumVectorEnvironment(env, seed)
-        return EnvironmentList([self._make(seed + i, evaluation) for i in range(num_environments)])
+        make_list = BackgroundEnvironmentList if kind == "dmlab" else EnvironmentList
+        return make_list([self._make(seed + i, evaluation) for i in range(num_environments)])
 
     def _atari(self, evaluation: bool) -> AtariOptions:
         if not evaluation:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from acme_impala.environments.atari57 import ATARI_57
+from acme_impala.environments.dmlab30 import DMLAB_30
 
 
 def human_normalized_score(task: str, score: float) -> float | None:
@@ -55,4 +56,8 @@ def _letters(task: str) -> str:
     return task.replace("_", "").lower()
 
 
-_REFERENCES = {_letters(f"atari:{game}"): scores for game, scores in ATARI_57.items()}
+_REFERENCES = {
+    _letters(f"{kind}:{task}"): scores
+    for kind, suite in (("atari", ATARI_57), ("dmlab", DMLAB_30))
+    for task, scores in suite.items()
+}

@@ -8,6 +8,7 @@ import dm_env
 
 from acme_impala.environments.atari57 import ATARI_57
 from acme_impala.environments.batch import BatchedEnvironment
+from acme_impala.environments.dmlab30 import DMLAB_30
 from acme_impala.environments.factory import (
     EnvironmentFactory,
     batches_run_in_background,
@@ -16,7 +17,10 @@ from acme_impala.environments.factory import (
 
 Factory = Callable[[int, bool], dm_env.Environment]
 # The names of suites, and of the tasks in them.
-SUITES = {"atari57": tuple(f"atari:{game}" for game in ATARI_57)}
+SUITES = {
+    "atari57": tuple(f"atari:{game}" for game in ATARI_57),
+    "dmlab30": tuple(f"dmlab:{task}" for task in DMLAB_30),
+}
 
 
 @dataclasses.dataclass(frozen=True)

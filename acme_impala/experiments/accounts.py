@@ -9,7 +9,15 @@ from acme_impala.experiments.run_directory import RunDirectory
 _TOTAL = "total"
 
 
-def hand_in(directory: RunDirectory, actor: str, *, acted: int, in_hand: int, is_complete: bool):
+def hand_in(
+    directory: RunDirectory,
+    actor: str,
+    *,
+    acted: int,
+    in_hand: int,
+    dropped_restart: int,
+    is_complete: bool,
+):
     """Says at the end of an actor what became of its frames.
 
     Args:
@@ -17,9 +25,17 @@ def hand_in(directory: RunDirectory, actor: str, *, acted: int, in_hand: int, is
         actor: the node's name.
         acted: environment frames since the start of the program.
         in_hand: those of them in unrolls that were not full yet.
+        dropped_restart: those of them in unrolls that were dropped, because an environment was lost
+            in the middle and started anew.
         is_complete: whether the queue has taken all others.
     """
-    _write(directory, actor, {"acted": acted, "in_hand": in_hand, "is_complete": int(is_complete)})
+    values = {
+        "acted": acted,
+        "in_hand": in_hand,
+        "dropped_restart": dropped_restart,
+        "is_complete": int(is_complete),
+    }
+    _write(directory, actor, values)
 
 
 def handed_in(directory: RunDirectory) -> list[Mapping[str, int]]:
@@ -55,6 +71,7 @@ def settle(
         "dropped_lag": learned["dropped_lag"],
         "dropped_nonfinite": learned["dropped_nonfinite"],
         "dropped_filling": dropped_filling,
+        "dropped_restart": sum(actor["dropped_restart"] for actor in actors),
         "queued": queued,
         "in_hand": sum(actor["in_hand"] for actor in actors),
     }

@@ -4,7 +4,7 @@ import contextlib
 import functools
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import acme
 import courier
@@ -38,6 +38,8 @@ LOG_SECONDS = 1.0
 CLOSE_SECONDS = 3.0
 DRAIN_SECONDS = 4.0
 MAX_EVALUATION_ENVIRONMENTS = 32
+# Of environments that are large processes: they stay there between evaluations.
+MAX_EVALUATION_PROCESSES = 4
 # Every count there is, so that logs have the same columns from their first row on.
 COUNTS = (
     "actor_episodes",
@@ -328,6 +330,7 @@ def act(
             node,
             acted=config.agent.frames_per_step * sum(a.steps_acted for a in actors),
             in_hand=config.agent.frames_per_step * sum(a.steps_in_hand for a in actors),
+            dropped_restart=config.agent.frames_per_step * sum(a.steps_dropped for a in actors),
             is_complete=all(are_complete),
         )
 
@@ -429,6 +432,15 @@ def evaluate(
                 lp.stop()
 
 
+def most_for_evaluation(tasks: Sequence[Callable[[int, bool], dm_env.Environment]]) -> int:
+    """The most environments of each task that an evaluation should play side by side."""
+    if not all(hasattr(task, "batch") for task in tasks):
+        return 1  # A factory of single environments may make large ones.
+    are_large = any(getattr(task, "has_own_processes", False) for task in tasks)
+    most = MAX_EVALUATION_PROCESSES if are_large else MAX_EVALUATION_ENVIRONMENTS
+    return max(1, most // len(tasks))
+
+
 class Evaluator:
     """Evaluates the learner's policy, as often as the config says."""
 
@@ -444,10 +456,7 @@ class Evaluator:
         self._directory = directory
         tasks = environments.tasks_of(config.environment_factory)
         self._names = [getattr(task, "name", "") for task in tasks]
-        # A factory of single environments may make large ones: then one of them will do.
-        many = hasattr(config.environment_factory, "batch")
-        most = max(1, MAX_EVALUATION_ENVIRONMENTS // len(tasks)) if many else 1
-        size = min(config.evaluation_episodes, most)
+        size = min(config.evaluation_episodes, most_for_evaluation(tasks))
         self._batches = [
             environments.make_batch(task, environment_seed, size, evaluation=True) for task in tasks
         ]

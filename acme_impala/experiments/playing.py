@@ -25,6 +25,9 @@ def play(environment: dm_env.Environment, actor: acme.Actor) -> Iterator[Episode
     What acme.EnvironmentLoop does, but the caller decides after every step whether to go on: a
     program must stop within seconds, and an episode may take minutes or have no end.
 
+    An environment that was lost in the middle of an episode and has begun another gives a FIRST,
+    which is no agent step.
+
     An environment with lives says by its attribute `game_over` whether the game ended with the
     episode; without the attribute every episode is a game.
     """
@@ -38,6 +41,9 @@ def play(environment: dm_env.Environment, actor: acme.Actor) -> Iterator[Episode
             timestep = environment.step(action)
             actor.observe(action, timestep)
             actor.update()
+            if timestep.first():
+                episode_return, length = 0.0, 0
+                continue
             episode_return += float(timestep.reward)
             length += 1
             if not timestep.last():

@@ -98,6 +98,7 @@ def dmlab(num_frames: int) -> Preset:
         ),
         NetworkConfig(torso="deep", core="lstm", lstm_size=256),
         last_action_and_reward=True,
+        environments_per_actor=8,  # Each is a process of 200 MiB, and keeps a core busy.
     )
 
 

@@ -134,6 +134,7 @@ def _run(
         "actor_0",
         acted=agent.steps_acted * frames_per_step,
         in_hand=agent.steps_in_hand * frames_per_step,
+        dropped_restart=agent.steps_dropped_restart * frames_per_step,
         is_complete=True,
     )
     nodes.settle_accounts(

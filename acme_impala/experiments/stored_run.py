@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from acme_impala.environments import AtariOptions, EnvironmentFactory, TaskSuite
+from acme_impala.environments import AtariOptions, EnvironmentFactory, LabOptions, TaskSuite
 from acme_impala.experiments import checkpointing, run_directory
 from acme_impala.networks import NetworkConfig
 
@@ -63,6 +63,7 @@ def restore(fields: object, kind: type, where: str) -> Any:
             "go on with it by code too, with checkpointing.restore_network and IMPALAActor."
         )
     fields = {name: value for name, value in fields.items() if name != "type"}
-    if "atari" in fields:
-        fields["atari"] = restore(fields["atari"], AtariOptions, where)
+    for name, options in (("atari", AtariOptions), ("lab", LabOptions)):
+        if name in fields:
+            fields[name] = restore(fields[name], options, where)
     return kind(**fields)

@@ -54,6 +54,14 @@ class UnrollAdder(adders.Adder):
         """Forgets the rows that are not written yet."""
         self._writer.reset()
 
+    def drop_rows(self):
+        """Drops the rows that are not written yet, the action at the last of them included.
+
+        Next comes `add_first`. The steps dropped are counted.
+        """
+        self._end_episode()
+        self._writer.drop_rows()
+
     @property
     def unrolls_written(self) -> int:
         """Unrolls written so far."""
@@ -70,6 +78,11 @@ class UnrollAdder(adders.Adder):
         return self._writer.steps_in_hand
 
     @property
+    def steps_dropped(self) -> int:
+        """Agent steps that `drop_rows` has dropped."""
+        return self._writer.steps_dropped
+
+    @property
     def unroll_begins(self) -> bool:
         """Whether the next action is the first of an unroll: the moment to take new weights.
 
@@ -84,9 +97,7 @@ class UnrollAdder(adders.Adder):
         Raises:
             ValueError: the observation does not fit the table's signature.
         """
-        if self._writer.row_is_open:  # The last observation of the episode before.
-            self._writer.act_nowhere(0)
-            self._writer.close_row(_ZERO, _ZERO)
+        self._end_episode()
         self._writer.open_row(block_of_one(timestep.observation), np.array([True]))
 
     def add(self, action: types.Nest, next_timestep: dm_env.TimeStep, extras: ActingExtras = ()):
@@ -112,6 +123,11 @@ class UnrollAdder(adders.Adder):
         writer.act(block_of_one(action), block_of_one(logits), state, version)
         writer.close_row(block_of_one(next_timestep.reward), block_of_one(next_timestep.discount))
         writer.open_row(block_of_one(next_timestep.observation), np.array([False]))
+
+    def _end_episode(self):
+        if self._writer.row_is_open:  # The last observation: its action leads nowhere.
+            self._writer.act_nowhere(0)
+            self._writer.close_row(_ZERO, _ZERO)
 
     def flush(self):
         """Waits until the queue holds all that was written (or `should_stop` says yes)."""

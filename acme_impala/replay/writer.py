@@ -28,6 +28,7 @@ class UnrollWriter:
     Attributes:
         unrolls_written: by all environments together.
         steps_acted: agent steps in rows that are closed, written or not.
+        steps_dropped: those of them that `drop_rows` has dropped.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class UnrollWriter:
         self._episodes = np.zeros(num_environments, np.int64)
         self._steps = np.zeros(num_environments, np.int64)  # Of the episode.
         self._steps_of_row = np.zeros(num_rows, np.int64)  # Agent steps that its actions took.
-        self.unrolls_written = self.steps_acted = 0
+        self.unrolls_written = self.steps_acted = self.steps_dropped = 0
         self.reset()
 
     def reset(self):
@@ -94,6 +95,11 @@ class UnrollWriter:
         self._next_header: tuple[types.Nest, int] | None = None
         # Of row T's stacked frames: the older ones, for row 0 of the next unroll.
         self._next_older: list[np.ndarray] = []
+
+    def drop_rows(self):
+        """Drops the rows that no unroll was written of to learn from; the last one is closed."""
+        self.steps_dropped += self.steps_in_hand
+        self.reset()
 
     @property
     def unroll_begins(self) -> bool:
@@ -161,7 +167,7 @@ class UnrollWriter:
         """Says that environments are at an episode's last observation: their row is of zeros.
 
         Args:
-            which: [N] bool, or an index.
+            which: [N] bool, or indices.
         """
         self._nowhere[which] = True
         self._unroll.action[self._row][which] = 0

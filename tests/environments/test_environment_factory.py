@@ -14,6 +14,7 @@ from acme_impala.environments import (
     Catch,
     EnvironmentFactory,
     GymnasiumEnvironment,
+    LabOptions,
     MemoryChain,
 )
 from acme_impala.types import is_oar
@@ -57,11 +58,12 @@ def test_a_negative_seed_is_refused():
         EnvironmentFactory("catch")(seed=-3)
 
 
-@pytest.mark.parametrize("name", ["", "gym", "gym:", "atari:", "dmlab:x", "catch:9", "Catch"])
+@pytest.mark.parametrize("name", ["", "gym", "gym:", "atari:", "dmlab:", "catch:9", "Catch"])
 def test_a_name_of_no_kind_is_refused_at_once(name):
     with pytest.raises(ValueError, match="no environment") as error:
         EnvironmentFactory(name)
-    for kind in ("'gym:<Gymnasium id>'", "'atari:<game>'", "'catch'", "'memory'"):
+    kinds = "gym:<Gymnasium id>", "atari:<game>", "dmlab:<level>", "catch", "memory"
+    for kind in map(repr, kinds):
         assert kind in str(error.value)
 
 
@@ -100,7 +102,10 @@ def test_a_factory_can_be_sent_to_another_process(dumps):
 
 
 def test_a_factory_can_be_stored_as_json():
-    factory = EnvironmentFactory("atari:pong", atari=AtariOptions(noop_max=5))
+    factory = EnvironmentFactory(
+        "atari:pong", atari=AtariOptions(noop_max=5), lab=LabOptions(height=36)
+    )
     stored = json.loads(json.dumps(dataclasses.asdict(factory)))
     stored["atari"] = AtariOptions(**stored["atari"])
+    stored["lab"] = LabOptions(**stored["lab"])
     assert EnvironmentFactory(**stored) == factory

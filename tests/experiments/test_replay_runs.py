@@ -30,8 +30,8 @@ def assert_balanced(directory):
     assert frames["acted"] == sum(
         frames[name]
         for name in (
-            "learned_fresh", "dropped_lag", "dropped_nonfinite", "dropped_filling", "queued",
-            "in_hand",
+            "learned_fresh", "dropped_lag", "dropped_nonfinite", "dropped_filling",
+            "dropped_restart", "queued", "in_hand",
         )
     )  # fmt: skip
     return frames

@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from acme_impala import Adam, LinearSchedule, RMSProp
-from acme_impala.environments import EnvironmentFactory
+from acme_impala.environments import EnvironmentFactory, LabOptions
 from acme_impala.experiments import run_directory, stored_run
 
 from ..experiments.runs import ROOT, catch_config
@@ -20,6 +20,14 @@ REFUSED = {
     "an unknown Gymnasium id": (["--env=gym:CartPole-v9"], "There is no environment 'gym:Cart"),
     "an unknown game": (["--env=atari:pinpong"], "There is no Atari game 'pinpong'"),
     "no name after the colon": (["--env=gym:"], "There is no environment 'gym:'"),
+    "a level without DeepMind Lab": (
+        ["--env=dmlab:rooms_watermaze"],
+        "DeepMind Lab needs the package deepmind_lab, which is on no registry: build it",
+    ),
+    "a level without its pictures": (
+        ["--env=dmlab:psychlab_continuous_recognition"],
+        "name its directory by dataset_path (--dataset_path)",
+    ),
     "continuous actions": (["--env=gym:Pendulum-v1"], "action"),
     "unroll length 0": (["--unroll_length=0"], "unroll_length must be a whole number"),
     "batch size 0": (["--batch_size=0"], "batch_size must be a whole number"),
@@ -188,6 +196,12 @@ def shown(tmp_path_factory):
     commands = {
         "defaults": ["--env=catch"],
         "atari": ["--env=atari:pong", "--num_frames=40000000", "--sticky_actions"],
+        "lab": [
+            "--env=dmlab:psychlab_visual_search",
+            "--level_cache=maps",
+            "--dataset_path=pictures",
+            "--renderer=hardware",
+        ],
         "all actions": ["--env=atari:pong", "--full_action_space"],
         "cartpole": ["--env=gym:CartPole-v1", "--preset=catch", "--seed=5"],
         "all": [
@@ -240,6 +254,18 @@ def test_the_preset_follows_from_the_environment(shown):
     assert atari["agent"]["learning_rate"]["frames"] == 40_000_000
     assert atari["network_factory"]["torso"] == "atari"
     assert atari["environment_factory"]["atari"]["sticky_actions"] is True
+
+
+def test_the_preset_and_the_options_of_deepmind_lab(shown):
+    fields = shown["lab"]
+    assert fields["agent"]["unroll_length"] == 100
+    assert fields["network_factory"]["torso"] == "deep"
+    factory = stored_run.restore(fields["environment_factory"], EnvironmentFactory, "the test")
+    assert factory == EnvironmentFactory(
+        "dmlab:psychlab_visual_search",
+        last_action_and_reward=True,
+        lab=LabOptions(level_cache="maps", dataset_path="pictures", renderer="hardware"),
+    )
 
 
 def test_a_game_has_its_own_actions_and_all_18_where_that_is_asked_for(shown):
