@@ -12,8 +12,11 @@ def main():
     A request is (name, *arguments): first 'make', then names of `lab.Lab`'s methods. The answer is
     (None, what was returned), or what was raised: (its type's name, its message).
     """
-    # Ctrl-C reaches every process of a terminal; this one ends when its parent has closed the pipe.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C reaches every process of a terminal, and Launchpad sends SIGTERM to a node's children
+    # too. Both are for the parent to heed; this process ends when that has closed the pipe. Heard
+    # and not ignored: a process that is deaf to SIGTERM counts as one that is still starting.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
     lab = None
     with Connection(int(sys.argv[1])) as connection:
         while True:
