@@ -144,11 +144,11 @@ def pendulum(num_frames: int) -> Preset:
     classic = classic_control(num_frames)
     agent = dataclasses.replace(
         classic.agent,
-        batch_size=16,
-        discount=0.95,
-        entropy_cost=LinearSchedule(0.01, 0.0, num_frames),
+        batch_size=32,
+        discount=0.9,
+        entropy_cost=LinearSchedule(0.005, 0.0, num_frames),
         reward_scale=0.02,
-        learning_rate=LinearSchedule(5e-4, 0.0, num_frames),
+        learning_rate=LinearSchedule(1e-3, 0.0, num_frames),
         max_gradient_norm=10.0,
     )
     return classic._replace(agent=agent)

@@ -60,9 +60,9 @@ def _check_heads(
         tree.assert_same_structure(distribution.parameters_spec, logits)
     except (ValueError, TypeError) as error:  # TypeError: the nests are of different types.
         raise ValueError(
-            f"{call} gave the logits {logits!r}, and the action space needs "
-            f"{distribution.parameters_spec} with a batch of {batch_shape} in front: the "
-            f"parameters of a {type(distribution).__name__} (acme_impala/distributions.py)."
+            f"{call} gave logits {_shapes(logits)}, and the action space needs those of a "
+            f"{type(distribution).__name__} (acme_impala/distributions.py), "
+            f"{_shapes(distribution.parameters_spec)}, with a batch of {batch_shape} in front."
         ) from error
     for spec, x in zip(
         tree.flatten(distribution.parameters_spec), tree.flatten(logits), strict=True
@@ -82,6 +82,10 @@ def _check_heads(
             f"be {batch_shape}: one number each. tf.squeeze(value, axis=-1) takes a last dimension "
             "of 1 away."
         )
+
+
+def _shapes(nest: Nest) -> Nest:
+    return tree.map_structure(lambda x: tuple(x.shape) if hasattr(x, "shape") else x, nest)
 
 
 def _check_state(state: Nest, next_state: Nest, call: str):
