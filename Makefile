@@ -2,6 +2,8 @@
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
+# Tests of programs, which take all cores and must end in time: one after the other.
+PROGRAMS := tests/experiments tests/launch tests/benchmarks tests/test_interop.py
 
 .PHONY: demo test bench venv lock clean
 
@@ -12,7 +14,8 @@ demo: venv
 test: venv
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest --numprocesses=2 --dist=loadfile $(PROGRAMS:%=--ignore=%)
+	$(PYTHON) -m pytest $(PROGRAMS)
 
 bench: venv
 	$(PYTHON) -m benchmarks

@@ -49,7 +49,8 @@ class IMPALAActor(acme.Actor):
         network = networks.as_impala_network(network)
         self._adder = adder
         self._weights = Weights(network, variable_source)
-        self._policy = BatchedPolicy(network, 1, ActionSampler(seed, greedy, action_spec))
+        self._sample = ActionSampler(seed, greedy, action_spec)
+        self._policy = BatchedPolicy(network, 1, self._sample)
         self._drawn = None  # The newest action, as it was drawn from the policy.
         self._first = np.array([True])
         self._extras = None
@@ -83,18 +84,21 @@ class IMPALAActor(acme.Actor):
         return actions[0]
 
     def observe(self, action: types.Nest, next_timestep: dm_env.TimeStep):
-        """Records a step: the action that was drawn, which `action` is for the environment.
+        """Records a step.
+
+        Where the environment takes another form of an action than what was drawn (see
+        `distributions.py`), what was drawn by `select_action` is recorded.
 
         A FIRST is no step: the environment was lost in the middle of an episode and has begun
         another. The unroll in hand is dropped.
         """
-        del action
         if next_timestep.first():
             if self._adder:
                 self._adder.drop_rows()
             self.observe_first(next_timestep)
         elif self._adder:
-            self._adder.add(self._drawn, next_timestep, self._extras)
+            drawn = action if self._sample.acts_as_drawn else self._drawn
+            self._adder.add(drawn, next_timestep, self._extras)
 
     def update(self, wait: bool = False):
         """Does nothing: weights are taken when an unroll begins, and only then."""
@@ -233,6 +237,11 @@ class IMPALABatchActor(acme.Worker):
         """Agent steps of unrolls that were dropped because an environment was lost."""
         return self._writer.steps_dropped
 
+    @property
+    def environments_lost(self) -> int:
+        """How often environments were lost in the middle of an episode."""
+        return self._writer.environments_lost
+
     def run(self):
         """Acts for ever."""
         for _ in self.steps():
@@ -287,6 +296,7 @@ class ActionSampler:
 
     Attributes:
         to_environment: makes of drawn actions [N, ...] those that environments take.
+        acts_as_drawn: whether they are the same.
     """
 
     def __init__(
@@ -308,6 +318,9 @@ class ActionSampler:
         self._distribution = distributions.Categorical
         if action_spec is not None:
             self._distribution = distributions.for_actions(action_spec)
+        self.acts_as_drawn = self._distribution is distributions.Categorical or isinstance(
+            self._distribution, distributions.Categorical
+        )
         self._random = np.random.default_rng(seed)
         self._greedy = greedy
         self.to_environment = self._distribution.to_environment

@@ -129,6 +129,11 @@ class IMPALA(acme.Actor, acme.VariableSource):
         return self._dataset.steps_dropped
 
     @property
+    def environments_lost(self) -> int:
+        """How often the environment was lost in the middle of an episode."""
+        return self._adder.environments_lost
+
+    @property
     def steps_dropped_restart(self) -> int:
         """Agent steps of unrolls that were dropped because the environment was lost."""
         return self._adder.steps_dropped

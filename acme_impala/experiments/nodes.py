@@ -42,6 +42,7 @@ MAX_EVALUATION_ENVIRONMENTS = 32
 MAX_EVALUATION_PROCESSES = 4
 # Every count there is, so that logs have the same columns from their first row on.
 COUNTS = (
+    "actor_environments_lost",
     "actor_episodes",
     "actor_frames",
     "actor_steps",
@@ -312,6 +313,7 @@ def act(
                             int(np.count_nonzero(is_step)),
                             episodes,
                             sum(a.unrolls_written for a in actors),
+                            sum(a.environments_lost for a in actors),
                         )
                         if task_logs:
                             task_logs[task].record(is_step.sum(), episodes, recorder.learner_frames)
@@ -366,26 +368,39 @@ class ActingRecorder:
         self._counter = counter
         self._logger = logs.make_logger(directory, node)
         self._window = window
-        self._steps = self._episodes = self._unrolls = 0
+        self._steps = self._episodes = self._unrolls = self._environments_lost = 0
         self._lock = threading.Lock()
         self.learner_frames = 0.0  # As it was last told.
 
-    def record(self, num_steps: int, episodes: list[playing.Episode], unrolls_written: int):
+    def record(
+        self,
+        num_steps: int,
+        episodes: list[playing.Episode],
+        unrolls_written: int,
+        environments_lost: int,
+    ):
         """Takes note of agent steps; counts are passed on once an unroll or with a summary.
 
         Args:
             num_steps: agent steps since the last time.
             episodes: that have ended with them.
             unrolls_written: by all of the node's actors so far.
+            environments_lost: by all of them so far, in the middle of an episode.
         """
         with self._lock:
-            self._record(num_steps, episodes, unrolls_written)
+            self._record(num_steps, episodes, unrolls_written, environments_lost)
 
     def close(self):
         """Closes the log."""
         self._logger.close()
 
-    def _record(self, num_steps: int, episodes: list[playing.Episode], unrolls_written: int):
+    def _record(
+        self,
+        num_steps: int,
+        episodes: list[playing.Episode],
+        unrolls_written: int,
+        environments_lost: int,
+    ):
         self._steps += num_steps
         self._episodes += len(episodes)
         summary = self._window.add(num_steps, episodes)
@@ -396,8 +411,10 @@ class ActingRecorder:
             frames=self._steps * self._frames_per_step,
             episodes=self._episodes,
             unrolls=unrolls_written - self._unrolls,
+            environments_lost=environments_lost - self._environments_lost,
         )
         self._steps, self._episodes, self._unrolls = 0, 0, unrolls_written
+        self._environments_lost = environments_lost
         self.learner_frames = counts["learner_frames"]
         if summary:
             self._logger.write(
@@ -405,6 +422,7 @@ class ActingRecorder:
                     **summary,
                     logs.FRAMES: counts["learner_frames"],
                     "actor_frames": counts["actor_frames"],
+                    "actor_environments_lost": counts["actor_environments_lost"],
                     "time": time.time(),
                 }
             )

@@ -112,7 +112,8 @@ def _run(
     with LiveLine(directory, config.num_frames):
         for episode in playing.play(environment, agent):
             acted += config.agent.frames_per_step
-            recorder.record(1, [episode] if episode else [], agent.unrolls_written)
+            episodes = [episode] if episode else []
+            recorder.record(1, episodes, agent.unrolls_written, agent.environments_lost)
             if time.monotonic() >= next_save:
                 checkpointer.save(counter.get_counts())
                 next_save = time.monotonic() + config.checkpoint_seconds

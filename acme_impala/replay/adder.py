@@ -83,6 +83,11 @@ class UnrollAdder(adders.Adder):
         return self._writer.steps_dropped
 
     @property
+    def environments_lost(self) -> int:
+        """How often `drop_rows` was called."""
+        return self._writer.environments_lost
+
+    @property
     def unroll_begins(self) -> bool:
         """Whether the next action is the first of an unroll: the moment to take new weights.
 

@@ -29,6 +29,7 @@ class UnrollWriter:
         unrolls_written: by all environments together.
         steps_acted: agent steps in rows that are closed, written or not.
         steps_dropped: those of them that `drop_rows` has dropped.
+        environments_lost: how often it has dropped them because an environment was lost.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class UnrollWriter:
         self._steps = np.zeros(num_environments, np.int64)  # Of the episode.
         self._steps_of_row = np.zeros(num_rows, np.int64)  # Agent steps that its actions took.
         self.unrolls_written = self.steps_acted = self.steps_dropped = 0
+        self.environments_lost = 0
         self.reset()
 
     def reset(self):
@@ -99,6 +101,7 @@ class UnrollWriter:
     def drop_rows(self):
         """Drops the rows that no unroll was written of to learn from; the last one is closed."""
         self.steps_dropped += self.steps_in_hand
+        self.environments_lost += 1
         self.reset()
 
     @property

@@ -83,6 +83,7 @@ def test_a_killed_lab_is_started_anew_and_every_frame_is_accounted_for(how, tmp_
     # Episodes have twelve rows. Alone, of whose calls none restarts, the environment has taken four
     # steps in rows 30 to 33; the batch five, in rows 30 and 31 and of the other one in row 32.
     assert frames["dropped_restart"] == 4 * (4 if number == 1 else 5)
+    assert column(directory, "actor_0", "actor_environments_lost")[-1] == 1
     # Only whole ones count as episodes.
     assert set(column(directory, "actor_0", "episode_length")) == {11.0}
     for made in Killing.made:
