@@ -10,6 +10,7 @@ import numpy as np
 from acme_impala.experiments import logs
 from acme_impala.experiments.run_directory import RunDirectory
 
+_SUITE = "human_normalized_mean_capped"  # In the evaluator's log of tasks with human scores.
 _RANGE = ("episode_return_min", "episode_return_max")
 
 
@@ -23,21 +24,25 @@ def plot(directory: RunDirectory, title: str, tasks: Sequence[str] = ()):
     Args:
         directory: of the run.
         title: of the picture.
-        tasks: the names of several tasks, each of which has a picture of its own.
+        tasks: the names of several tasks, each of which has a picture of its own; where human
+            scores are known, the suite has one too, of its human-normalised scores.
     """
     from matplotlib import figure  # Half a second, which only those who draw should wait for.
 
     evaluations = logs.read_rows(directory.logs / "evaluator.csv")
     if tasks:
-        columns = math.ceil(math.sqrt(len(tasks)))
-        rows = math.ceil(len(tasks) / columns)
+        is_normalized = bool(evaluations) and _SUITE in evaluations[0]
+        columns = math.ceil(math.sqrt(len(tasks) + is_normalized))
+        rows = math.ceil((len(tasks) + is_normalized) / columns)
         picture = figure.Figure(figsize=(4 * columns, 3 * rows), layout="constrained")
         picture.suptitle(title)
         axes = picture.subplots(rows, columns, squeeze=False).ravel()
         for axis, task in zip(axes, tasks, strict=False):
             training = _read_training(directory, logs.task_pattern(task))
             _draw(axis, task, training, evaluations, f"episode_return/{task}", None)
-        for axis in axes[len(tasks) :]:
+        if is_normalized:
+            _draw_suite(axes[len(tasks)], evaluations)
+        for axis in axes[len(tasks) + is_normalized :]:
             axis.set_axis_off()
     else:
         picture = figure.Figure(figsize=(8, 5), layout="constrained")
@@ -76,6 +81,15 @@ def _draw(
     axes.grid(alpha=0.3)
     if training or evaluations:
         axes.legend(loc="lower right")
+
+
+def _draw_suite(axes: Any, evaluations: Sequence[dict[str, str]]):
+    for figure in (_SUITE, "human_normalized_median"):
+        label = figure.removeprefix("human_normalized_").replace("_", " ")
+        axes.plot(_column(evaluations, logs.FRAMES), _column(evaluations, figure), label=label)
+    axes.set(xlabel="environment frames", ylabel="%", title="suite, human-normalised")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
 
 
 def _column(rows: Sequence[dict[str, str]], name: str) -> np.ndarray:

@@ -51,7 +51,7 @@ def count(pixels, colour):
     return int((np.abs(pixels - colour).max(axis=-1) < 12).sum())
 
 
-BLUE, GREY = (31, 119, 180), (191, 191, 191)
+BLUE, ORANGE, GREY = (31, 119, 180), (255, 127, 14), (191, 191, 191)
 
 
 def test_evaluations_are_a_line_and_training_dots(directory):
@@ -120,6 +120,28 @@ def test_every_task_has_a_picture_before_its_first_evaluation_too(directory):
         learning_curve.plot(directory, "three", tasks)
         sizes.append(count(picture(directory), GREY))
     assert sizes[0] < sizes[1] < sizes[2]
+
+
+def test_the_suite_has_a_picture_of_its_human_normalised_scores(directory):
+    tasks = ["atari:pong", "atari:boxing"]
+    logger = logs.make_logger(directory, "evaluator")
+    for step in range(10):
+        returns = {f"episode_return/{task}": step for task in tasks}
+        logger.write({"frames": step, "episode_return": step, **returns})
+    logger.close()
+    learning_curve.plot(directory, "two", tasks)
+    before = count(picture(directory), BLUE)
+    (directory.logs / "evaluator.csv").unlink()
+    logger = logs.make_logger(directory, "evaluator")
+    for step in range(10):
+        returns = {f"episode_return/{task}": step for task in tasks}
+        suite = {f"human_normalized_{name}": step for name in ("mean_capped", "median")}
+        logger.write({"frames": step, "episode_return": step, **returns, **suite})
+    logger.close()
+    learning_curve.plot(directory, "two", tasks)
+    assert picture(directory).shape[0] > 600  # A second row of pictures.
+    assert count(picture(directory), ORANGE) > 100
+    assert before > 300
 
 
 def test_whoever_looks_finds_a_whole_picture(directory):
