@@ -13,6 +13,7 @@ from typing import Any
 
 _PROGRAM = pathlib.Path(__file__).parent / "dmlab_process"
 _CLOSE_SECONDS = 5.0
+_ANSWER_SECONDS = 120.0  # A large map can take half a minute to make.
 _LAST_WORDS = 1000  # Bytes.
 
 
@@ -69,10 +70,15 @@ class LabWorker:
         """Waits for the answer to the first request that was not answered yet.
 
         Raises:
-            WorkerDiedError: the process has ended.
+            WorkerDiedError: the process has ended, or has hung and was ended.
             WorkerError: the request has failed.
         """
         try:
+            if not self._connection.poll(_ANSWER_SECONDS):
+                self._process.kill()
+                raise WorkerDiedError(
+                    f"its process has not answered for {_ANSWER_SECONDS:.0f} s; {self._last_words()}"
+                )
             kind, answer = self._connection.recv()
         except (EOFError, ConnectionResetError):
             raise WorkerDiedError(self._last_words()) from None

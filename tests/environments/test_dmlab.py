@@ -17,7 +17,13 @@ import tree
 from acme.specs import make_environment_spec
 
 from acme_impala import environments, networks
-from acme_impala.environments import EnvironmentFactory, LabEnvironment, LabOptions, dmlab
+from acme_impala.environments import (
+    EnvironmentFactory,
+    LabEnvironment,
+    LabOptions,
+    dmlab,
+    lab_worker,
+)
 from acme_impala.environments.words import HASH_BUCKETS, word_ids
 from acme_impala.experiments import PRESETS
 
@@ -275,6 +281,16 @@ def test_a_level_that_is_lost_between_two_episodes_loses_nothing():
         assert timestep.first()
         assert timestep.reward is None
         assert environment.restarts == 1
+
+
+def test_a_level_that_does_not_answer_any_more_is_lost(monkeypatch, caplog):
+    with playing("tests/short") as environment:
+        environment.reset()
+        monkeypatch.setattr(lab_worker, "_ANSWER_SECONDS", 4.0)
+        os.kill(environment.pid, signal.SIGSTOP)
+        assert environment.step(FORWARD).first()
+        assert environment.restarts == 1
+    assert "has not answered for 4 s" in caplog.text
 
 
 def test_a_level_that_is_lost_again_and_again_ends_with_the_last_reason(monkeypatch):
