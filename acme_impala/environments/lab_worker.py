@@ -77,7 +77,7 @@ class LabWorker:
             if not self._connection.poll(_ANSWER_SECONDS):
                 self._process.kill()
                 raise WorkerDiedError(
-                    f"its process has not answered for {_ANSWER_SECONDS:.0f} s; {self._last_words()}"
+                    f"its process gave no answer for {_ANSWER_SECONDS:.0f} s; {self._last_words()}"
                 )
             kind, answer = self._connection.recv()
         except (EOFError, ConnectionResetError):

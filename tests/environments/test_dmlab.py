@@ -290,7 +290,7 @@ def test_a_level_that_does_not_answer_any_more_is_lost(monkeypatch, caplog):
         os.kill(environment.pid, signal.SIGSTOP)
         assert environment.step(FORWARD).first()
         assert environment.restarts == 1
-    assert "has not answered for 4 s" in caplog.text
+    assert "gave no answer for 4 s" in caplog.text
 
 
 def test_a_level_that_is_lost_again_and_again_ends_with_the_last_reason(monkeypatch):
