@@ -28,7 +28,6 @@ REFUSED = {
         ["--env=dmlab:psychlab_continuous_recognition"],
         "name its directory by dataset_path (--dataset_path)",
     ),
-    "continuous actions": (["--env=gym:Pendulum-v1"], "action"),
     "unroll length 0": (["--unroll_length=0"], "unroll_length must be a whole number"),
     "batch size 0": (["--batch_size=0"], "batch_size must be a whole number"),
     "batch size of half": (["--batch_size=1.5"], "--batch_size=1.5"),
