@@ -238,6 +238,11 @@ class IMPALABatchActor(acme.Worker):
         return self._writer.steps_dropped
 
     @property
+    def steps_confirmed(self) -> int:
+        """Agent steps of unrolls that the queue is known to have taken."""
+        return self._writer.steps_confirmed
+
+    @property
     def environments_lost(self) -> int:
         """How often environments were lost in the middle of an episode."""
         return self._writer.environments_lost

@@ -69,13 +69,13 @@ class IMPALABuilder:
             num_tasks,
         )
         config = self._config
-        made = replay.make_queues(signature, self._queue_capacity, num_tasks)
+        made = replay.make_queues(signature, self.queue_capacity, num_tasks)
         if config.replay.fraction:
             made.append(replay.make_replay(signature, config.replay, config.batch_size))
         return made
 
     @property
-    def _queue_capacity(self) -> int:
+    def queue_capacity(self) -> int:
         """Unrolls that the queue has room for, besides one item (`make_queue`)."""
         config = self._config
         if config.queue_size:

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import shutil
+import threading
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ import tensorflow as tf
 from absl import logging
 
 from acme_impala import learning, networks, replay
+from acme_impala.experiments import membership
 from acme_impala.experiments.run_directory import RunDirectory
 
 _PREFIX = "checkpoint"
@@ -132,6 +134,41 @@ def newest_whole(directory: pathlib.Path) -> Found | None:
             "copy, or start anew in another workdir."
         )
     return None
+
+
+class Continuation:
+    """What a life of the learner's process goes on from, found once for all nodes in it.
+
+    The first life goes on from what was there when the program started; later ones from the newest
+    checkpoint that those before have left. Nodes are pickled on their way to their process.
+    """
+
+    def __init__(self, directory: pathlib.Path, at_start: Found | None):
+        self._directory = directory
+        self._at_start = at_start
+        self._lock = threading.Lock()
+        self._found: tuple[Found | None] | None = None
+
+    def __reduce__(self):
+        return Continuation, (self._directory, self._at_start)
+
+    def find(self) -> Found | None:
+        """Finds it; None: there is nothing yet.
+
+        Raises:
+            ValueError: all checkpoints are broken.
+        """
+        with self._lock:
+            if self._found is None:
+                is_first = membership.own_life() == 0
+                self._found = (self._at_start if is_first else newest_whole(self._directory),)
+            return self._found[0]
+
+    @property
+    def counts(self) -> dict[str, float]:
+        """Its counts."""
+        found = self.find()
+        return found.counts if found else {}
 
 
 def restore_network(path: str, network: networks.Network):

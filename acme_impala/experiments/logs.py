@@ -58,7 +58,7 @@ def task_pattern(task: str) -> str:
     return f"{task_node(task, 'actor_*')}.csv"
 
 
-def cut_back(directory: RunDirectory, counts: Mapping[str, float]):
+def cut_back(directory: RunDirectory, counts: Mapping[str, float], nodes: str = "*"):
     """Takes out what was logged after the checkpoint that a run continues from.
 
     The frames after it are going to be learned, and logged, again. A row cut short by a crash goes
@@ -67,10 +67,11 @@ def cut_back(directory: RunDirectory, counts: Mapping[str, float]):
     Args:
         directory: the run's.
         counts: of the checkpoint; none: everything goes.
+        nodes: a pattern for the names of nodes whose logs it is about.
     """
     learned, acted = counts.get("learner_frames", -1), counts.get("actor_frames", -1)
 
-    for path in directory.logs.glob("*.csv"):
+    for path in directory.logs.glob(f"{nodes}.csv"):
         rows = read_rows(path)
         kept = [
             row

@@ -15,11 +15,20 @@ import reverb
 import tensorflow as tf
 from absl import logging
 from acme.utils import counting
+from launchpad.nodes.base import Handle
 
 from acme_impala import acting, environments, learning, networks
 from acme_impala import builder as builder_lib
+from acme_impala import replay as replay_lib
 from acme_impala.config import IMPALAConfig
-from acme_impala.experiments import accounts, checkpointing, learning_curve, logs, playing
+from acme_impala.experiments import (
+    accounts,
+    checkpointing,
+    learning_curve,
+    logs,
+    membership,
+    playing,
+)
 from acme_impala.experiments.config import ExperimentConfig
 from acme_impala.experiments.layout import ActorLayout
 from acme_impala.experiments.processes import (
@@ -27,6 +36,7 @@ from acme_impala.experiments.processes import (
     Remote,
     SharedEvent,
     run_in_threads,
+    until_over,
     until_stopped,
 )
 from acme_impala.experiments.run_directory import RunDirectory
@@ -61,16 +71,39 @@ def make_counter(counts: Mapping[str, float]) -> counting.Counter:
     return counter
 
 
-def seeds(config: ExperimentConfig, node: int, learner_steps: int) -> tuple[int, int]:
+class Peers:
+    """The nodes that actors and evaluator work with, where they are in a life of the learner's."""
+
+    def __init__(self, replay: Handle, counter: Handle, learner: Handle):
+        """Keeps handles, of which every life makes new clients."""
+        self._replay = replay
+        self._counter = counter
+        self._learner = learner
+
+    def replay(self) -> reverb.Client:
+        """Makes a client of the replay node."""
+        return self._replay.dereference()
+
+    def counter(self, life: membership.Life) -> Remote:
+        """Makes a client of the counter."""
+        return Remote(self._counter.dereference(), "counter", life.over)
+
+    def learner(self, life: membership.Life) -> Remote:
+        """Makes a client of the learner."""
+        return Remote(self._learner.dereference(), "learner", life.over)
+
+
+def seeds(config: ExperimentConfig, node: int, learner_steps: int, *lives: int) -> tuple[int, int]:
     """Seeds of a node's environment and of its actions.
 
     Args:
         config: has the experiment's seed.
         node: a number of the node's own: 0 the evaluator, 1 and on the actors.
         learner_steps: where the run starts from, so that a continued run sees new episodes.
+        lives: of the node's process and the learner's, likewise.
     """
     environment, actions = np.random.SeedSequence(
-        [config.seed, node, learner_steps]
+        [config.seed, node, learner_steps, *lives]
     ).generate_state(2)
     return int(environment), int(actions)
 
@@ -83,7 +116,7 @@ class LearnerNode(acme.VariableSource):
         config: ExperimentConfig,
         directory: RunDirectory,
         builder: builder_lib.IMPALABuilder,
-        checkpoint: str | None,
+        continuation: checkpointing.Continuation,
         environment_spec: acme.specs.EnvironmentSpec,
         num_actors: int,
         has_ended: SharedEvent,
@@ -95,7 +128,11 @@ class LearnerNode(acme.VariableSource):
         self._num_actors = num_actors
         self._has_ended = has_ended
         self._stop = lp.stop_event()
-        self._counter = LearnerCounter(Remote(counter, self._stop), config.agent)
+        self._life = membership.own_life()
+        if self._life:
+            logs.cut_back(directory, continuation.counts, "learner")
+            logs.cut_back(directory, continuation.counts, "replay")
+        self._counter = LearnerCounter(Remote(counter, "counter", self._stop), config.agent)
         self._logger = logs.make_logger(directory, "learner", every=LOG_SECONDS)
         self._tables = TableLog(replay, logs.make_logger(directory, "replay"))
         self._dataset = builder.make_dataset_iterator(replay, should_stop=self._stop.is_set)
@@ -114,9 +151,17 @@ class LearnerNode(acme.VariableSource):
             config.checkpoints_to_keep,
             replay if config.agent.replay.fraction else None,
         )
-        if checkpoint:
-            self._checkpointer.restore(checkpoint)
-        self._frames_before = self._learner.frame_counts
+        found = continuation.find()
+        if found:
+            self._checkpointer.restore(found.path)
+        before = self._learner.frame_counts
+        self._ledger = accounts.open_learners(directory, self._life, before)
+        self._entry = accounts.LearnerEntry(**{f"{name}_before": n for name, n in before.items()})
+        # What fits between actors and learner: the queues, and batches that are being gathered,
+        # wait, are learned from, or are sampled ahead.
+        agent, num_tasks = config.agent, len(environments.tasks_of(config.environment_factory))
+        unrolls = num_tasks * (builder.queue_capacity + builder.unrolls_per_item)
+        self._room = agent.frames_per_step * agent.unroll_length * (unrolls + 4 * agent.batch_size)
 
     def get_variables(self, names: Sequence[str]) -> list[list[np.ndarray]]:
         """The newest weights and their version."""
@@ -148,6 +193,7 @@ class LearnerNode(acme.VariableSource):
                 self._learner.step()
             except StopIteration:
                 break
+            self._ledger.write(self._entry._replace(taken=self._frames_taken()))
             self._counter.exchange(every_seconds=LOG_SECONDS)
             now = time.monotonic()
             if now >= next_log:
@@ -157,22 +203,37 @@ class LearnerNode(acme.VariableSource):
                 self._save()
                 next_save = time.monotonic() + self._config.checkpoint_seconds
 
+    def _frames_taken(self) -> int:
+        """Fresh environment frames that this life has learned or dropped."""
+        counts = self._learner.frame_counts
+        taken = sum(counts.values()) - counts["replayed"] - self._entry.taken_before
+        return taken + self._frames_filling()
+
+    def _frames_filling(self) -> int:
+        """Environment frames that were only to fill the replay table."""
+        return self._config.agent.frames_per_step * self._dataset.steps_dropped
+
+    def _actors_have_ended(self) -> bool:
+        """Whether all actors that run have said their last words."""
+        said = accounts.actors_with(self._directory, self._life)
+        lives = membership.lives_of("actor_")
+        if lives is None:
+            lives = {f"actor_{index}": 0 for index in range(self._num_actors)}
+        return all(key in said and said[key].has_ended for key in lives.items())
+
     def _settle_accounts(self):
         """Lets the actors write what they have, and finds out what became of every frame."""
-
-        def actors_have_ended() -> bool:
-            return len(accounts.handed_in(self._directory)) == self._num_actors
-
         queued = None
         with until_stopped(self._stop):
-            queued = self._dataset.drain(actors_have_ended, DRAIN_SECONDS)
+            queued = self._dataset.drain(self._actors_have_ended, DRAIN_SECONDS)
         settle_accounts(
             self._directory,
             self._learner,
-            self._frames_before,
             self._config.agent.frames_per_step,
             self._dataset.steps_dropped,
             queued,
+            life=self._life,
+            room=self._room,
         )
 
     def _save(self):
@@ -184,24 +245,27 @@ class LearnerNode(acme.VariableSource):
 def settle_accounts(
     directory: RunDirectory,
     learner: learning.IMPALALearner,
-    frames_before: Mapping[str, int],
     frames_per_step: int,
     steps_dropped: int,
     steps_queued: int | None,
+    *,
+    life: int = 0,
+    room: int = 0,
 ):
     """Writes down what became of every frame, and complains where one is missing.
 
     Args:
-        directory: the run's, in which the actors have handed in their accounts.
+        directory: the run's, with the ledgers of actors and learner.
         learner: has learned, or dropped.
-        frames_before: its `frame_counts` when the program started.
         frames_per_step: environment frames of an agent step.
         steps_dropped: agent steps that were only to fill the replay table.
         steps_queued: agent steps that were written and not learned from; None: not known.
+        life: of the learner's process.
+        room: environment frames that fit between actors and learner.
     """
-    learned = {name: n - frames_before[name] for name, n in learner.frame_counts.items()}
     queued = None if steps_queued is None else steps_queued * frames_per_step
-    total = accounts.settle(directory, learned, steps_dropped * frames_per_step, queued)
+    dropped = steps_dropped * frames_per_step
+    total = accounts.settle(directory, life, learner.frame_counts, dropped, queued, room)
     if total and total["difference"]:
         logging.error("Frames are missing: %s", accounts.describe(directory))
 
@@ -257,84 +321,122 @@ def act(
     learner_steps: int,
     layout: ActorLayout,
     index: int,
-    replay: reverb.Client,
-    learner: courier.Client,
-    counter: courier.Client,
+    peers: Peers,
 ):
-    """An actor node: plays, writes unrolls, logs returns, until the program stops."""
+    """An actor node: plays, writes unrolls, logs returns, until the program stops.
+
+    Where the learner's process dies and lives again it begins anew with that, in new episodes.
+    """
+    for life in membership.learner_lives():
+        with until_over(life):
+            _act_for(config, directory, builder, learner_steps, layout, index, peers, life)
+
+
+def _act_for(
+    config: ExperimentConfig,
+    directory: RunDirectory,
+    builder: builder_lib.IMPALABuilder,
+    learner_steps: int,
+    layout: ActorLayout,
+    index: int,
+    peers: Peers,
+    life: membership.Life,
+):
+    """Acts for one life of the learner's process."""
     stop = lp.stop_event()
     node = f"actor_{index}"
-    with until_stopped(stop):
-        environment_seed, action_seed = seeds(config, 1 + index, learner_steps)
-        batches = layout.make_batches(config.environment_factory, environment_seed, index)
-        environment_spec = acme.make_environment_spec(batches[0])
-        tasks = environments.tasks_of(config.environment_factory)
-        tasks_of_batches = layout.tasks_of_batches(index)
-        names = [getattr(task, "name", "the environment") for task in tasks]
-        variables = acting.NewestVariables(builder.variables_of_actors(Remote(learner, stop)))
-        with tf.device("/CPU:0"):
-            actors = [
-                builder.make_batch_actor(
-                    [action_seed, number],
-                    config.network_factory(environment_spec),
-                    batch,
-                    replay,
-                    variables,
-                    task=task,
-                    environment_name=f"{names[task]} in actor {index}",
-                    should_stop=stop.is_set,
-                )
-                for number, (task, batch) in enumerate(zip(tasks_of_batches, batches, strict=True))
-            ]
-        task_logs = (
-            {task: TaskLog(directory, names[task], node) for task in tasks_of_batches}
-            if len(tasks) > 1
-            else {}
-        )
-        recorder = ActingRecorder(
-            config,
-            directory,
-            node,
-            counting.Counter(Remote(counter, stop), "actor"),
-            playing.EpisodeWindow(LOG_SECONDS),
+    lives = membership.own_life(), life.number
+    replay, counter, learner = peers.replay(), peers.counter(life), peers.learner(life)
+    if any(lives):
+        cut_back(directory, counter, node)
+    environment_seed, action_seed = seeds(config, 1 + index, learner_steps, *lives)
+    batches = layout.make_batches(config.environment_factory, environment_seed, index)
+    environment_spec = acme.make_environment_spec(batches[0])
+    tasks = environments.tasks_of(config.environment_factory)
+    tasks_of_batches = layout.tasks_of_batches(index)
+    names = [getattr(task, "name", "the environment") for task in tasks]
+    variables = acting.NewestVariables(builder.variables_of_actors(learner))
+    with tf.device("/CPU:0"):
+        actors = [
+            builder.make_batch_actor(
+                [action_seed, number],
+                config.network_factory(environment_spec),
+                batch,
+                replay,
+                variables,
+                task=task,
+                environment_name=f"{names[task]} in actor {index}",
+                should_stop=life.over.is_set,
+            )
+            for number, (task, batch) in enumerate(zip(tasks_of_batches, batches, strict=True))
+        ]
+    task_logs = (
+        {task: TaskLog(directory, names[task], node) for task in tasks_of_batches}
+        if len(tasks) > 1
+        else {}
+    )
+    recorder = ActingRecorder(
+        config,
+        directory,
+        node,
+        counting.Counter(counter, "actor"),
+        playing.EpisodeWindow(LOG_SECONDS),
+    )
+    ledger = accounts.open_actors(directory, node, *lives)
+
+    def entry() -> accounts.ActorEntry:
+        frames = config.agent.frames_per_step
+        return accounts.ActorEntry(
+            acted=frames * sum(a.steps_acted for a in actors),
+            confirmed=frames * sum(a.steps_confirmed for a in actors),
+            in_hand=frames * sum(a.steps_in_hand for a in actors),
+            dropped_restart=frames * sum(a.steps_dropped for a in actors),
+            step=frames * sum(batch.num_environments for batch in batches),
         )
 
-        def act_in(
-            task: int, batch: environments.BatchedEnvironment, actor: acting.IMPALABatchActor
-        ) -> bool:
-            tracker = playing.EpisodeTracker(batch.num_environments)
-            with contextlib.closing(batch):
-                with until_stopped(stop), tf.device("/CPU:0"):
-                    for timestep, game_over in actor.steps():
-                        episodes = [episode for _, episode in tracker.add(timestep, game_over)]
-                        # A step that restarts an environment is none of the agent's.
-                        is_step = timestep.step_type != dm_env.StepType.FIRST
-                        recorder.record(
-                            int(np.count_nonzero(is_step)),
-                            episodes,
-                            sum(a.unrolls_written for a in actors),
-                            sum(a.environments_lost for a in actors),
-                        )
-                        if task_logs:
-                            task_logs[task].record(is_step.sum(), episodes, recorder.learner_frames)
-                        if stop.is_set():
-                            break
+    def act_in(
+        task: int, batch: environments.BatchedEnvironment, actor: acting.IMPALABatchActor
+    ) -> bool:
+        tracker = playing.EpisodeTracker(batch.num_environments)
+        with contextlib.closing(batch):
+            with until_over(life), tf.device("/CPU:0"):
+                for timestep, game_over in actor.steps():
+                    ledger.write(entry())
+                    episodes = [episode for _, episode in tracker.add(timestep, game_over)]
+                    # A step that restarts an environment is none of the agent's.
+                    is_step = timestep.step_type != dm_env.StepType.FIRST
+                    recorder.record(
+                        int(np.count_nonzero(is_step)),
+                        episodes,
+                        sum(a.unrolls_written for a in actors),
+                        sum(a.environments_lost for a in actors),
+                    )
+                    if task_logs:
+                        task_logs[task].record(is_step.sum(), episodes, recorder.learner_frames)
+                    if life.over.is_set():
+                        break
+            if stop.is_set():
                 return actor.close(CLOSE_SECONDS)
+            # The server has gone, which its client takes long to believe.
+            replay_lib.in_background(functools.partial(actor.close, 0.0))
+            return False
 
-        are_complete = run_in_threads(
-            [
-                functools.partial(act_in, *each)
-                for each in zip(tasks_of_batches, batches, actors, strict=True)
-            ]
-        )
-        accounts.hand_in(
-            directory,
-            node,
-            acted=config.agent.frames_per_step * sum(a.steps_acted for a in actors),
-            in_hand=config.agent.frames_per_step * sum(a.steps_in_hand for a in actors),
-            dropped_restart=config.agent.frames_per_step * sum(a.steps_dropped for a in actors),
-            is_complete=all(are_complete),
-        )
+    are_complete = run_in_threads(
+        [
+            functools.partial(act_in, *each)
+            for each in zip(tasks_of_batches, batches, actors, strict=True)
+        ]
+    )
+    for log in (recorder, *task_logs.values()):
+        log.close()
+    ledger.close(entry()._replace(is_complete=int(all(are_complete)), has_ended=1))
+
+
+def cut_back(directory: RunDirectory, counter: Remote, *nodes: str):
+    """Takes out of logs what was written after the checkpoint that the learner has gone on from."""
+    counts = counter.get_counts()
+    for node in nodes:
+        logs.cut_back(directory, counts, node)
 
 
 class TaskLog:
@@ -344,6 +446,10 @@ class TaskLog:
         self._logger = logs.make_logger(directory, logs.task_node(task, node))
         self._window = playing.EpisodeWindow(LOG_SECONDS)
         self._lock = threading.Lock()
+
+    def close(self):
+        """Closes the log."""
+        self._logger.close()
 
     def record(self, num_steps: int, episodes: list[playing.Episode], learner_frames: float):
         """Takes note of agent steps and of the episodes that have ended with them."""
@@ -432,22 +538,31 @@ def evaluate(
     config: ExperimentConfig,
     directory: RunDirectory,
     learner_steps: int,
-    learner: courier.Client,
+    peers: Peers,
 ):
     """The evaluator node: plays episodes by frozen weights now and then, and draws the curve."""
-    stop = lp.stop_event()
-    with until_stopped(stop), tf.device("/CPU:0"):
-        remote = Remote(learner, stop)
-        evaluator = Evaluator(config, directory, learner_steps, remote)
-        while not stop.wait(POLL_SECONDS):
-            frames = remote.frames()
-            if not evaluator.is_due(frames):
-                continue
-            for _ in evaluator.evaluate(frames):
-                if stop.is_set():
-                    return
-            if evaluator.reached_target:
-                lp.stop()
+    for life in membership.learner_lives():
+        with until_over(life), tf.device("/CPU:0"):
+            lives = membership.own_life(), life.number
+            if any(lives):
+                cut_back(directory, peers.counter(life), "evaluator")
+            learner = peers.learner(life)
+            evaluator = Evaluator(config, directory, learner_steps, learner, lives)
+            with contextlib.closing(evaluator):
+                _evaluate_for(evaluator, learner, life)
+
+
+def _evaluate_for(evaluator: "Evaluator", learner: Remote, life: membership.Life):
+    """Evaluates for one life of the learner's process."""
+    while not life.over.wait(POLL_SECONDS):
+        frames = learner.frames()
+        if not evaluator.is_due(frames):
+            continue
+        for _ in evaluator.evaluate(frames):
+            if life.over.is_set():
+                return
+        if evaluator.reached_target:
+            lp.stop()
 
 
 def most_for_evaluation(tasks: Sequence[Callable[[int, bool], dm_env.Environment]]) -> int:
@@ -468,8 +583,9 @@ class Evaluator:
         directory: RunDirectory,
         learner_steps: int,
         learner: acme.VariableSource,
+        lives: Sequence[int] = (),
     ):
-        environment_seed, action_seed = seeds(config, 0, learner_steps)
+        environment_seed, action_seed = seeds(config, 0, learner_steps, *lives)
         self._config = config
         self._directory = directory
         tasks = environments.tasks_of(config.environment_factory)

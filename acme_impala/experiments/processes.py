@@ -18,6 +18,7 @@ import psutil
 import tensorflow as tf
 from absl import logging
 
+from acme_impala.experiments import membership
 from acme_impala.experiments.run_directory import RunDirectory
 
 # How often a node that waits looks whether the program is ending.
@@ -25,36 +26,55 @@ POLL_SECONDS = 0.2
 # Actors leave the cores to the learner when it has a batch: else it falls behind, the queue fills
 # up, and unrolls grow old in it.
 _ACTORS_NICENESS = 5
+# How long another node may take to answer; it may still be starting, and restoring much.
+_CALL_SECONDS = 600.0
+# How long the news of a death may take to come here, when the dead one's host has gone with it.
+_NEWS_SECONDS = 120.0
 # The environment variable by which a node's process knows its launcher's process id.
 LAUNCHER_VARIABLE = "ACME_IMPALA_LAUNCHER"
 
 
-class ProgramStoppedError(Exception):
-    """The program is ending, so what was asked of another node will not come."""
+class PeerGoneError(Exception):
+    """The program is ending, or the other has died: what was asked of it will not come."""
 
 
 class Remote:
-    """A courier client whose calls end when the program does.
+    """A courier client whose calls end when the other does, and when the program does.
 
     A plain call waits inside C++ for as long as the other node takes, deaf to signals.
     """
 
-    def __init__(self, client: courier.Client, stop: threading.Event):
+    def __init__(self, client: courier.Client, name: str, over: threading.Event):
+        """Calls through a client.
+
+        Args:
+            client: of the other node.
+            name: the other's, for errors.
+            over: set when the other has died, or the program ends.
+        """
         self._client = client
-        self._stop = stop
+        self._name = name
+        self._over = over
 
     def __getattr__(self, method: str) -> Callable[..., Any]:
         def call(*args, **kwargs):
-            if self._stop.is_set():  # The other may be gone, and a call to it would never end.
-                raise ProgramStoppedError(method)
+            if self._over.is_set():  # The other may be gone, and a call to it would never end.
+                raise PeerGoneError(f"{self._name}.{method}")
             future = getattr(self._client.futures, method)(*args, **kwargs)
+            deadline = time.monotonic() + _CALL_SECONDS
             while True:
                 try:
                     return future.result(timeout=POLL_SECONDS)
                 except futures.TimeoutError:
-                    if self._stop.is_set():
+                    if self._over.is_set():
                         future.cancel()
-                        raise ProgramStoppedError(method) from None
+                        raise PeerGoneError(f"{self._name}.{method}") from None
+                    if time.monotonic() >= deadline:
+                        future.cancel()
+                        raise TimeoutError(
+                            f"The {self._name} has not answered {method}() for "
+                            f"{_CALL_SECONDS:.0f} s: it hangs, or cannot be reached."
+                        ) from None
 
         return call
 
@@ -125,38 +145,49 @@ def run_in_threads(functions: Sequence[Callable[[], Any]]) -> list[Any]:
 def guarded(function: Callable, name: str, directory: RunDirectory) -> Callable:
     """Wraps a node's work: a failure ends the program, and is reported to its launcher.
 
-    The traceback goes to `failures/` in the run directory, where the launcher finds the first.
+    The traceback goes to `failures/` in the run directory, where the launcher finds the first. A
+    supervisor decides itself whether to go on.
     """
 
     @functools.wraps(function)
     def guard(*args, **kwargs):
         try:
             return function(*args, **kwargs)
-        except ProgramStoppedError:
+        except PeerGoneError:
             return None
         except Exception:
             report = directory.failures / f"{time.time_ns()}-{name}.txt"
             report.write_text(traceback.format_exc())
-            lp.stop()
+            if not membership.is_supervised():
+                lp.stop()
             raise
 
     return guard
 
 
 @contextlib.contextmanager
-def until_stopped(stop: threading.Event):
-    """Runs work that ends with the program.
+def until_over(life: membership.Life):
+    """Runs work with the learner's process that ends with that, or with the program.
 
     When a program stops its nodes go one by one, and calls to one that has gone fail. Such an
-    error is part of the end. It may even come a moment before the word to stop does.
+    error is part of the end. It may even come a moment before the word to stop does; and where
+    the other's host has gone with it, long before.
     """
     try:
         yield
-    except ProgramStoppedError:
+    except PeerGoneError:
         pass
     except Exception:
-        if not stop.wait(1.0):
-            raise
+        if life.over.wait(1.0):
+            return
+        if membership.has_gone(life) and life.over.wait(_NEWS_SECONDS):
+            return
+        raise
+
+
+def until_stopped(stop: threading.Event):
+    """Runs work that ends with the program, which it may notice by an error."""
+    return until_over(membership.Life(0, stop))
 
 
 def is_alive(process: psutil.Process) -> bool:

@@ -5,12 +5,14 @@ from collections.abc import Callable, Sequence
 
 import launchpad as lp
 import reverb
+from acme.utils import counting
 from launchpad import address as lp_address
 
 from acme_impala import replay as replay_lib
-from acme_impala.experiments import nodes, preparation
+from acme_impala.experiments import checkpointing, nodes, preparation
 from acme_impala.experiments.config import ExperimentConfig
 from acme_impala.experiments.layout import ActorLayout
+from acme_impala.experiments.membership import LEARNER
 from acme_impala.experiments.processes import SharedEvent, guarded, prepare_process
 from acme_impala.experiments.run_directory import RunDirectory
 
@@ -21,9 +23,10 @@ _LEARNER_SECONDS = 9.0
 class NodesProcess(lp.MultiThreadingColocation):
     """Nodes that are threads of one process. They keep their addresses."""
 
-    def __init__(self, nodes: Sequence[lp.PyNode], prepare: Callable[[], None]):
-        """Puts nodes together; the process calls `prepare` before them."""
+    def __init__(self, name: str, nodes: Sequence[lp.PyNode], prepare: Callable[[], None]):
+        """Puts nodes together under a name; the process calls `prepare` before them."""
         super().__init__(nodes)
+        self.name = name
         self._prepare = prepare
 
     def run(self):
@@ -43,7 +46,7 @@ class ReplayNode(lp.ReverbNode):
         self,
         make_tables: Callable[[], list[reverb.Table]],
         directory: RunDirectory,
-        saved: str | None,
+        continuation: checkpointing.Continuation,
         learner_has_ended: SharedEvent,
     ):
         """Makes a node.
@@ -51,19 +54,23 @@ class ReplayNode(lp.ReverbNode):
         Args:
             make_tables: called in the node's process.
             directory: the run's.
-            saved: tables of a checkpoint, to go on from.
+            continuation: whose tables it goes on from.
             learner_has_ended: set by the learner.
         """
         super().__init__(make_tables)
         self._directory = directory
-        self._saved = saved
+        self._continuation = continuation
         self._learner_has_ended = learner_has_ended
 
     def run(self):
         """Serves until the program stops and the learner has counted what is left."""
         port = lp_address.get_port_from_address(self._address.resolve())
+        found = self._continuation.find()
         server = replay_lib.start_server(
-            self._priority_tables_fn, port, self._directory.make_replay_directory(), self._saved
+            self._priority_tables_fn,
+            port,
+            self._directory.make_replay_directory(),
+            found.replay if found else None,
         )
         lp.wait_for_stop()
         self._learner_has_ended.wait(_LEARNER_SECONDS)
@@ -109,7 +116,7 @@ def make_program(
         accept_new_config=accept_new_config,
     )
     directory, builder = prepared.directory, prepared.builder
-    checkpoint = prepared.checkpoint
+    continuation = checkpointing.Continuation(directory.checkpoints, prepared.checkpoint)
 
     def node(function, label: str):
         return guarded(function, label, directory)
@@ -117,52 +124,53 @@ def make_program(
     program = lp.Program(name)
     tables = functools.partial(builder.make_replay_tables, prepared.environment_spec)
     learner_has_ended = SharedEvent()
-    saved = checkpoint.replay if checkpoint else None
-    replay_node = ReplayNode(node(tables, "replay"), directory, saved, learner_has_ended)
-    counts = checkpoint.counts if checkpoint else {}
-    counter_node = lp.CourierNode(node(nodes.make_counter, "counter"), counts)
+    replay_node = ReplayNode(node(tables, "replay"), directory, continuation, learner_has_ended)
+    counter_node = lp.CourierNode(node(_counter, "counter"), continuation)
     replay, counter = replay_node.create_handle(), counter_node.create_handle()
     learner_node = lp.CourierNode(
         functools.partial(_learner, directory),
         config,
         directory,
         builder,
-        checkpoint.path if checkpoint else None,
+        continuation,
         prepared.environment_spec,
         layout.num_actors,
         learner_has_ended,
         replay,
         counter,
     )
-    learner = learner_node.create_handle()
+    peers = nodes.Peers(replay, counter, learner_node.create_handle())
     prepare = functools.partial(prepare_process, learner=True)
-    with program.group("learner"):
-        program.add_node(NodesProcess([replay_node, counter_node, learner_node], prepare))
+    with program.group(LEARNER):
+        program.add_node(NodesProcess(LEARNER, [replay_node, counter_node, learner_node], prepare))
     common = (config, directory)
     evaluator_node = lp.PyNode(
-        node(nodes.evaluate, "evaluator"), *common, prepared.learner_steps, learner
+        node(nodes.evaluate, "evaluator"), *common, prepared.learner_steps, peers
     )
     prepare = functools.partial(prepare_process, parallel_calls=layout.batches_per_actor + 1)
     with program.group("actor"):
         for index in range(layout.num_actors):
+            name = f"actor_{index}"
             actor_node = lp.PyNode(
-                node(nodes.act, f"actor_{index}"),
+                node(nodes.act, name),
                 *common,
                 builder,
                 prepared.learner_steps,
                 layout,
                 index,
-                replay,
-                learner,
-                counter,
+                peers,
             )
             others = [] if index else [evaluator_node]
-            program.add_node(NodesProcess([actor_node, *others], prepare))
+            program.add_node(NodesProcess(name, [actor_node, *others], prepare))
     return program
+
+
+def _counter(continuation: checkpointing.Continuation) -> counting.Counter:
+    return nodes.make_counter(continuation.counts)
 
 
 def _learner(directory: RunDirectory, *args) -> nodes.LearnerNode:
     """A learner both whose making and whose running are guarded."""
-    learner = guarded(nodes.LearnerNode, "learner", directory)(*args)
-    learner.run = guarded(learner.run, "learner", directory)
+    learner = guarded(nodes.LearnerNode, LEARNER, directory)(*args)
+    learner.run = guarded(learner.run, LEARNER, directory)
     return learner

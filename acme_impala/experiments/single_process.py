@@ -91,7 +91,7 @@ def _run(
     )
     if found:
         checkpointer.restore(found.path)
-    frames_before = learner.frame_counts
+    accounts.open_learners(directory, 0, learner.frame_counts)
     table_log = TableLog(agent.replay_client, logs.make_logger(directory, "replay"))
     evaluator = nodes.Evaluator(config, directory, prepared.learner_steps, learner)
     recorder = nodes.ActingRecorder(
@@ -130,15 +130,13 @@ def _run(
     for part in (learner_logger, table_log, recorder, evaluator, environment, agent):
         part.close()
     frames_per_step = config.agent.frames_per_step
-    accounts.hand_in(
-        directory,
-        "actor_0",
+    entry = accounts.ActorEntry(
         acted=agent.steps_acted * frames_per_step,
         in_hand=agent.steps_in_hand * frames_per_step,
         dropped_restart=agent.steps_dropped_restart * frames_per_step,
-        is_complete=True,
+        is_complete=1,
+        has_ended=1,
     )
-    nodes.settle_accounts(
-        directory, learner, frames_before, frames_per_step, agent.steps_dropped, queued
-    )
+    accounts.open_actors(directory, "actor_0", 0, 0).close(entry)
+    nodes.settle_accounts(directory, learner, frames_per_step, agent.steps_dropped, queued)
     return evaluator.summary or {}

@@ -29,6 +29,7 @@ class UnrollWriter:
         unrolls_written: by all environments together.
         steps_acted: agent steps in rows that are closed, written or not.
         steps_dropped: those of them that `drop_rows` has dropped.
+        steps_confirmed: those of them in unrolls that the queue is known to have taken.
         environments_lost: how often it has dropped them because an environment was lost.
     """
 
@@ -82,7 +83,7 @@ class UnrollWriter:
         self._episodes = np.zeros(num_environments, np.int64)
         self._steps = np.zeros(num_environments, np.int64)  # Of the episode.
         self._steps_of_row = np.zeros(num_rows, np.int64)  # Agent steps that its actions took.
-        self.unrolls_written = self.steps_acted = self.steps_dropped = 0
+        self.unrolls_written = self.steps_acted = self.steps_dropped = self.steps_confirmed = 0
         self.environments_lost = 0
         self.reset()
 
@@ -226,10 +227,12 @@ class UnrollWriter:
         while True:
             try:
                 self._writer.flush(0, timeout_ms=_POLL_MILLISECONDS)
-                return True
+                break
             except reverb.errors.DeadlineExceededError:
                 if should_stop():
                     return False
+        self.steps_confirmed = self.steps_acted - self.steps_dropped - self.steps_in_hand
+        return True
 
     def where(self, environment: int = 0) -> str:
         """Names an environment, its episode and step, for errors."""
