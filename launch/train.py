@@ -24,7 +24,15 @@ from absl import app, flags, logging
 import hyperparameters
 from acme_impala import environments, experiments
 from acme_impala.environments import AtariOptions, LabOptions
-from acme_impala.experiments import accounts, logs, presets, progress, run_directory
+from acme_impala.experiments import (
+    RayOptions,
+    accounts,
+    logs,
+    presets,
+    progress,
+    ray_cluster,
+    run_directory,
+)
 
 FLAGS = flags.FLAGS
 
@@ -39,9 +47,23 @@ flags.DEFINE_string("workdir", None, "Run directory; the default is a new one in
 flags.DEFINE_enum(
     "launcher",
     "local_mp",
-    ["local_mp", "local_mt", "in_process"],
-    "A process for each node, a thread for each node, or one loop without nodes.",
+    ["local_mp", "local_mt", "in_process", "ray"],
+    "A process for each node, a thread for each node, one loop without nodes, or processes on a "
+    "Ray cluster, which are replaced when they die.",
 )
+flags.DEFINE_string(
+    "ray_address", None, "Of a Ray cluster, host:port or auto; without one this machine is one."
+)
+flags.DEFINE_multi_string(
+    "resources",
+    [],
+    "On a Ray cluster, what each process of a group needs: learner:gpus=1,memory=8G, actor:cpus=2, "
+    "or resources that the cluster's hosts were given. May be repeated.",
+)
+flags.DEFINE_integer(
+    "max_deaths", 5, "On a Ray cluster: so many deaths of one process end the run,"
+)
+flags.DEFINE_float("deaths_seconds", 600.0, "if they happen within so many seconds.")
 flags.DEFINE_integer("num_actors", None, "Actors; the default fits this machine's cores.")
 flags.DEFINE_integer(
     "environments_per_actor", None, "Environments that an actor steps together; of the preset."
@@ -137,6 +159,12 @@ def main(_):
                 else FLAGS.environments_per_actor,
                 launch_type=FLAGS.launcher,
                 accept_new_config=FLAGS.accept_new_config,
+                ray=RayOptions(
+                    address=FLAGS.ray_address,
+                    resources=ray_cluster.parse_resources(FLAGS.resources),
+                    max_deaths=FLAGS.max_deaths,
+                    deaths_seconds=FLAGS.deaths_seconds,
+                ),
             )
     except (ValueError, ImportError, experiments.NodeFailedError) as error:
         sys.exit(str(error))

@@ -13,14 +13,17 @@ from launchpad.launch import worker_manager
 from launchpad.nodes.python import local_multi_processing
 
 from acme_impala import environments
-from acme_impala.experiments import learning_curve, run_directory, signals
+from acme_impala.experiments import learning_curve, ray_cluster, run_directory, signals
 from acme_impala.experiments.config import ExperimentConfig
+from acme_impala.experiments.membership import LEARNER
 from acme_impala.experiments.processes import LAUNCHER_VARIABLE, POLL_SECONDS, is_alive
 from acme_impala.experiments.program import make_program
 from acme_impala.experiments.progress import LiveLine
+from acme_impala.experiments.ray_cluster import RayOptions
 from acme_impala.experiments.run_directory import RunDirectory
+from acme_impala.experiments.supervisor import DiedTooOftenError, Supervisor
 
-LAUNCH_TYPES = ("local_mp", "local_mt")
+LAUNCH_TYPES = ("local_mp", "local_mt", "ray")
 # Of glibc. Left alone it keeps what large tensors leave behind, in a heap for each thread: 400 MiB
 # of a learner's memory. The first number is of heaps, the second, of bytes, is the size from which
 # memory comes from the kernel and goes back to it.
@@ -42,6 +45,7 @@ def launch(
     *,
     launch_type: str = "local_mp",
     accept_new_config: bool = False,
+    ray: RayOptions | None = None,
 ):
     """Makes the program of an experiment, runs it to its end, and shows one live line meanwhile.
 
@@ -52,12 +56,14 @@ def launch(
         config: the experiment.
         num_actors: actor nodes; None: as many as fit this machine's cores.
         environments_per_actor: environments that an actor steps together; None: 32.
-        launch_type: 'local_mp', a process for each node; or 'local_mt', threads of this process.
+        launch_type: 'local_mp', a process for each node; 'local_mt', threads of this process; or
+            'ray', processes on a Ray cluster, which are replaced when they die.
         accept_new_config: continue a run whose stored config differs.
+        ray: which cluster, and what is used of it; None: this machine.
 
     Raises:
         ValueError: something does not fit; no process was started.
-        NodeFailedError: a node failed; the others were stopped.
+        NodeFailedError: a node failed, with 'ray' too often; the others were stopped.
     """
     if launch_type not in LAUNCH_TYPES:
         raise ValueError(f"launch_type must be one of {', '.join(LAUNCH_TYPES)}: {launch_type!r}.")
@@ -67,7 +73,9 @@ def launch(
         )
         directory = RunDirectory(config.workdir)
         try:
-            if not stop_is_wanted.is_set():
+            if not stop_is_wanted.is_set() and launch_type == "ray":
+                _run_on_ray(program, directory, config, ray or RayOptions(), stop_is_wanted)
+            elif not stop_is_wanted.is_set():
                 _run(program, directory, config, launch_type, stop_is_wanted)
         finally:
             run_directory.release(directory)
@@ -103,10 +111,7 @@ def _run(
             manager.wait()
         except Exception as error:  # Of a thread; its report is below, with its traceback.
             deaths.append(f"a thread: {error!r}")
-    if not directory.learning_curve.exists():  # The run was too short for an evaluation.
-        name = getattr(config.environment_factory, "name", "")
-        tasks = environments.task_names(config.environment_factory)
-        learning_curve.plot(directory, name, tasks)
+    _plot_if_missing(directory, config)
     reports = sorted(directory.failures.iterdir())  # By time.
     if reports:
         name = reports[0].stem.split("-", 1)[1]
@@ -117,22 +122,57 @@ def _run(
         )
 
 
-def _local_resources(
-    program: lp.Program, with_replay: bool
-) -> dict[str, local_multi_processing.PythonProcess]:
-    """The processes' environments: only the learner sees a GPU, and all know their launcher."""
+def _run_on_ray(
+    program: lp.Program,
+    directory: RunDirectory,
+    config: ExperimentConfig,
+    options: RayOptions,
+    stop_is_wanted: threading.Event,
+):
+    """Runs a program on a Ray cluster; raises NodeFailedError."""
+    groups = {group: len(nodes) for group, nodes in program.groups.items()}
+    variables = _environments(program, config.agent.replay.fraction > 0)
+    with ray_cluster.connected(options, groups) as actor_options:
+        supervisor = Supervisor(program, directory, variables, options, actor_options)
+        with LiveLine(directory, config.num_frames):
+            try:
+                supervisor.run(stop_is_wanted)
+            except DiedTooOftenError as error:
+                reports = sorted(directory.failures.iterdir())
+                last = f" The last traceback:\n\n{reports[-1].read_text()}" if reports else ""
+                raise NodeFailedError(f"{error}{last}") from error
+    _plot_if_missing(directory, config)
+
+
+def _plot_if_missing(directory: RunDirectory, config: ExperimentConfig):
+    """Draws the curve of a run that was too short for an evaluation."""
+    if not directory.learning_curve.exists():
+        name = getattr(config.environment_factory, "name", "")
+        tasks = environments.task_names(config.environment_factory)
+        learning_curve.plot(directory, name, tasks)
+
+
+def _environments(program: lp.Program, with_replay: bool) -> dict[str, dict[str, str]]:
+    """The environments of each group's processes: only the learner sees a GPU."""
 
     def environment(is_learner: bool) -> dict[str, str]:
         malloc = _MALLOC_WITH_REPLAY if is_learner and with_replay else _MALLOC
         return {
-            LAUNCHER_VARIABLE: str(os.getpid()),
             **{name: os.environ.get(name, value) for name, value in malloc.items()},
             **({} if is_learner else {"CUDA_VISIBLE_DEVICES": "-1"}),
         }
 
+    return {label: environment(label == LEARNER) for label in program.groups}
+
+
+def _local_resources(
+    program: lp.Program, with_replay: bool
+) -> dict[str, local_multi_processing.PythonProcess]:
+    """The processes' environments, by which all know their launcher."""
+    launcher = {LAUNCHER_VARIABLE: str(os.getpid())}
     return {
-        label: local_multi_processing.PythonProcess(env=environment(label == "learner"))
-        for label in program.groups
+        label: local_multi_processing.PythonProcess(env={**environment, **launcher})
+        for label, environment in _environments(program, with_replay).items()
     }
 
 

@@ -13,28 +13,14 @@ from typing import NamedTuple
 import launchpad as lp
 from launchpad import address as lp_address
 
+from acme_impala.experiments.messages import News
+
 # The process whose nodes the others call: learner, replay and counter.
 LEARNER = "learner"
 # How long a start may take, with everything that it restores and waits for.
 START_SECONDS = 600.0
 _POLL_SECONDS = 0.2
 _CONNECT_SECONDS = 5.0
-
-
-class News(NamedTuple):
-    """The whole of what a supervisor tells, whenever something has changed.
-
-    Attributes:
-        number: counts up; older news that come late are passed over.
-        stop: whether the program ends.
-        lives: of the processes that run, by name: which life it is, from 0.
-        addresses: of the same, 'host:port' of each address that a process owns.
-    """
-
-    number: int = -1
-    stop: bool = False
-    lives: Mapping[str, int] = {}
-    addresses: Mapping[str, list[str]] = {}
 
 
 class Life(NamedTuple):
@@ -56,14 +42,12 @@ class Membership:
     """A process's place in a program that a supervisor watches over.
 
     Attributes:
-        name: the process's.
-        life: how often it has died before.
+        life: how often the process has died before.
         news: the newest.
     """
 
-    def __init__(self, name: str, life: int):
+    def __init__(self, life: int):
         """Begins without news."""
-        self.name = name
         self.life = life
         self.news = News()
         self._changed = threading.Condition()

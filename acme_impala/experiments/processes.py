@@ -97,7 +97,9 @@ def prepare_process(*, learner: bool = False, parallel_calls: int = 1):
     a GPU, use one thread for each call, and give way to the learner.
 
     Ctrl-C reaches every process of a terminal; only the launcher heeds it, and tells the nodes to
-    stop by SIGTERM. Killing those that are late is the launcher's business too, not each node's.
+    stop by SIGTERM. Who else sends that to one of them wants its machine back, and the launcher is
+    asked to end the whole program. Killing those that are late is the launcher's business too, not
+    each node's.
     A launcher that was killed can tell nobody: then its nodes end at once, for they would go on
     without it, and write into a run directory that another start may have taken up.
 
@@ -115,7 +117,7 @@ def prepare_process(*, learner: bool = False, parallel_calls: int = 1):
     gc.freeze()  # Else Python takes a third of a second to walk through TensorFlow when it exits.
     stop = lp.stop_event()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    signal.signal(signal.SIGTERM, lambda *_: _end_in_order(stop))
     logging.set_verbosity(logging.WARNING)
     if learner:
         threads = len(os.sched_getaffinity(0))
@@ -196,6 +198,14 @@ def is_alive(process: psutil.Process) -> bool:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def _end_in_order(stop: threading.Event):
+    if not stop.is_set():
+        if not membership.is_supervised():  # Else the word comes back when all have been told.
+            stop.set()
+        with contextlib.suppress(ProcessLookupError):
+            lp.stop()
 
 
 def _end_with(launcher: int):

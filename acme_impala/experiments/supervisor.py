@@ -1,0 +1,268 @@
+"""Watches over a program's processes on a Ray cluster, and starts those anew that die."""
+
+import collections
+import dataclasses
+import os
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import cloudpickle
+import launchpad as lp
+from absl import logging
+
+from acme_impala.experiments import membership, messages, ray_cluster, ray_place
+from acme_impala.experiments.messages import News, Task
+from acme_impala.experiments.run_directory import RunDirectory
+
+# What a place runs.
+_MODULE = "acme_impala.experiments.node_process"
+# How long one wait for the cluster lasts before signals are looked for again.
+_POLL_SECONDS = 0.2
+# How long a place waits for an event before it answers that there was none.
+_EVENT_SECONDS = 10.0
+# How long a host may be out of reach, or Ray look for another, before the run ends.
+_UNREACHABLE_SECONDS = 600.0
+_RETRY_SECONDS = 1.0
+# For the nodes to end in, as Launchpad gives them.
+_STOP_SECONDS = 10.0
+# A process that dies again and again is given more and more time before its next life.
+_MOST_BACKOFF_SECONDS = 8.0
+
+
+class DiedTooOftenError(Exception):
+    """A process has died so often that the run ends; the message names it and how it died."""
+
+
+@dataclasses.dataclass
+class _Process:
+    """One of the program's processes, and where it is in its lives."""
+
+    name: str
+    node: bytes  # Pickled.
+    num_addresses: int
+    place: Any  # Ray's handle of a RayPlace.
+    environment: Mapping[str, str]
+    life: int = 0
+    host: str = ""
+    pid: int = 0
+    addresses: list[str] | None = None  # None: it does not run.
+    call: Any = None  # What Ray was asked for last, if its answer is awaited.
+    is_starting: bool = False
+    next_call: float = 0.0  # When to ask Ray next.
+    last_answer: float = dataclasses.field(default_factory=time.monotonic)
+    deaths: collections.deque = dataclasses.field(default_factory=collections.deque)
+
+    @property
+    def where(self) -> str:
+        return f"{self.name} (process {self.pid} on {self.host})" if self.pid else self.name
+
+
+class Supervisor:
+    """Places a program's processes on a Ray cluster and keeps them running until its end."""
+
+    def __init__(
+        self,
+        program: lp.Program,
+        directory: RunDirectory,
+        environments: Mapping[str, Mapping[str, str]],
+        options: ray_cluster.RayOptions,
+        actor_options: Mapping[str, Mapping[str, Any]],
+    ):
+        """Takes places for all processes of a program.
+
+        Args:
+            program: of `program.NodesProcess`es.
+            directory: the run's, which every host must see.
+            environments: variables of each group's processes.
+            options: of the run.
+            actor_options: what `ray_cluster.connected` gives.
+
+        Raises:
+            ValueError: a host does not see the run directory.
+        """
+        import ray  # No other launcher needs it.
+
+        self._ray = ray
+        self._options = options
+        ray.cloudpickle.register_pickle_by_value(ray_place)  # Else hosts import all of TensorFlow.
+        _pickle_scripts_by_value()
+        place_class = ray.remote(ray_place.RayPlace)
+        self._processes: list[_Process] = []
+        for node in program.get_all_nodes():
+            membership.bind(node.name, node.addresses)
+        for group, nodes in program.groups.items():
+            for node in nodes:
+                self._processes.append(
+                    _Process(
+                        node.name,
+                        cloudpickle.dumps(node),
+                        len(node.addresses),
+                        place_class.options(**actor_options[group]).remote(node.name),
+                        environments[group],
+                    )
+                )
+        self._check_shared(directory)
+        self._news = News()
+        self._wants_stop = False
+
+    def run(self, stop: threading.Event):
+        """Runs the program to its end.
+
+        Args:
+            stop: may be set to end it early, in order.
+
+        Raises:
+            DiedTooOftenError: a process died too often.
+        """
+        try:
+            while not (stop.is_set() or self._wants_stop):
+                self._ask()
+                self._take_answers()
+            self._publish(stop=True)
+            deadline = time.monotonic() + _STOP_SECONDS
+            while self._running() and time.monotonic() < deadline:
+                self._ask()
+                self._take_answers()
+        finally:
+            self._end_all()
+
+    def _check_shared(self, directory: RunDirectory):
+        probe = directory.root / f".seen-by-all-hosts-{uuid.uuid4().hex}"
+        probe.touch()
+        try:
+            seen = self._ray.get(
+                [process.place.sees.remote(str(probe)) for process in self._processes],
+                timeout=_UNREACHABLE_SECONDS,
+            )
+        finally:
+            probe.unlink()
+        if not all(seen):
+            name = self._processes[seen.index(False)].name
+            raise ValueError(
+                f"workdir={directory.root} is not seen by the host on which Ray has placed {name}: "
+                "it must be on a file system that all hosts share, at the same path."
+            )
+
+    def _running(self) -> list[_Process]:
+        return [process for process in self._processes if process.addresses is not None]
+
+    def _ask(self):
+        """Asks every place for what its process does, or to start one."""
+        now = time.monotonic()
+        for process in self._processes:
+            if now - process.last_answer > _UNREACHABLE_SECONDS:
+                raise DiedTooOftenError(
+                    f"{process.where} cannot be reached, nor be placed on another host, for "
+                    f"{_UNREACHABLE_SECONDS:.0f} s: the run ends."
+                )
+            if process.call is not None or now < process.next_call:
+                continue
+            if process.addresses is not None:
+                process.call = process.place.next_event.remote(_EVENT_SECONDS)
+            elif not self._news.stop:
+                task = Task(process.name, process.life, process.node)
+                process.is_starting = True
+                process.call = process.place.start.remote(
+                    _MODULE,
+                    messages.pack(task),
+                    process.num_addresses,
+                    dict(process.environment),
+                )
+
+    def _take_answers(self):
+        """Waits a moment for answers from the places."""
+        calls = {process.call: process for process in self._processes if process.call is not None}
+        if not calls:
+            time.sleep(_POLL_SECONDS)
+            return
+        ready, _ = self._ray.wait(list(calls), timeout=_POLL_SECONDS)
+        for call in ready:
+            process = calls[call]
+            process.call = None
+            self._take_answer(process, call)
+
+    def _take_answer(self, process: _Process, call: Any):
+        try:
+            answer = self._ray.get(call)
+        except self._ray.exceptions.ActorUnavailableError:
+            # It may only be out of reach for a while, and go on.
+            process.next_call = time.monotonic() + _RETRY_SECONDS
+            return
+        except self._ray.exceptions.RayActorError:
+            answer = ray_place.NONE, 0
+            process.is_starting = False
+        process.last_answer = time.monotonic()
+        if process.is_starting:
+            process.is_starting = False
+            process.host, process.pid, process.addresses = answer
+            self._publish()
+        elif answer and answer[0] == ray_place.STOP:
+            self._wants_stop = True
+        elif answer:
+            self._bury(process, *answer)
+
+    def _bury(self, process: _Process, kind: str, status: int):
+        """Takes note of a death, and sets the date of the next life."""
+        who = process.where
+        process.addresses, process.pid = None, 0
+        self._publish()
+        if self._news.stop:
+            return
+        now = time.monotonic()
+        process.deaths.append(now)
+        while now - process.deaths[0] > self._options.deaths_seconds:
+            process.deaths.popleft()
+        number, most = len(process.deaths), self._options.max_deaths
+        seconds = self._options.deaths_seconds
+        text = f"{who} {_how(kind, status)}, death {number} of {most} in {seconds:g} s"
+        if number >= most:
+            raise DiedTooOftenError(f"{text}: the run ends.")
+        logging.warning("%s. It is started again.", text)
+        process.life += 1
+        process.next_call = now + min(_MOST_BACKOFF_SECONDS, 2.0 ** (number - 1) - 1.0)
+
+    def _publish(self, stop: bool = False):
+        """Tells every process what has changed."""
+        running = self._running()
+        self._news = News(
+            self._news.number + 1,
+            stop or self._news.stop,
+            {process.name: process.life for process in running},
+            {process.name: process.addresses for process in running},
+        )
+        data = messages.pack(self._news)
+        for process in running:
+            process.place.tell.remote(data)
+
+    def _end_all(self):
+        """Kills whatever is left, and gives all places back."""
+        late = [process.name for process in self._running()]
+        if late:
+            logging.warning("Killed, for they did not end in time: %s.", ", ".join(late))
+        for process in self._processes:
+            self._ray.kill(process.place)
+
+
+def _how(kind: str, status: int) -> str:
+    if kind == ray_place.NONE:
+        return "went with its host, or with Ray's process for it"
+    if status < 0:
+        return f"was killed by signal {-status}"
+    return f"ended with status {status}"
+
+
+def _pickle_scripts_by_value():
+    """Lets what was imported from beside the command travel with the program.
+
+    Other hosts have the package, but the folder of the command need not be on their path.
+    """
+    script = sys.modules["__main__"]
+    folder = os.path.dirname(os.path.abspath(getattr(script, "__file__", "") or "."))
+    for module in list(sys.modules.values()):
+        file = getattr(module, "__file__", None)
+        if file and os.path.dirname(os.path.abspath(file)) == folder and not module.__package__:
+            cloudpickle.register_pickle_by_value(module)
