@@ -32,7 +32,7 @@ $(VENV)/.installed: requirements.lock setup.cfg pyproject.toml tools/find_python
 # Resolves the newest versions that setup.cfg allows and writes them down.
 lock:
 	python="$$(sh tools/find_python)" && rm -rf .venv-lock && "$$python" -m venv .venv-lock
-	.venv-lock/bin/python -m pip install --quiet '.[interop,test]' setuptools wheel
+	.venv-lock/bin/python -m pip install --quiet '.[interop,ray,test]' setuptools wheel
 	.venv-lock/bin/python -m pip freeze --all --exclude acme-impala --exclude pip > requirements.lock
 	rm -rf .venv-lock
 
