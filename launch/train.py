@@ -3,7 +3,8 @@
     python launch/train.py --env=gym:CartPole-v1 --num_frames=1000000
     python launch/train.py --env=atari:pong --num_frames=40000000 --workdir=runs/pong
 
-The same command with the same workdir continues the run.
+The same command with the same workdir continues the run. The exit status is 0 when a run has come
+to its end, 75 when it was told to end early (Ctrl-C, SIGTERM) and can be continued, 1 for errors.
 """
 
 # ruff: noqa: E402
@@ -35,6 +36,8 @@ from acme_impala.experiments import (
 )
 
 FLAGS = flags.FLAGS
+# The exit status of a run that was told to end and can be continued: EX_TEMPFAIL of sysexits.h.
+ENDED_EARLY = 75
 
 flags.DEFINE_string(
     "env",
@@ -184,8 +187,12 @@ def main(_):
     learner = progress.tail_row(directory.logs / "learner.csv")
     finished = learner is not None and float(learner["frames"]) >= config.num_frames
     target = config.target_return
-    if finished and target is not None and (mean is None or mean < target):
+    reached_target = target is not None and mean is not None and mean >= target
+    if finished and target is not None and not reached_target:
         sys.exit(f"The run has ended without reaching target_return={config.target_return}.")
+    if not finished and not reached_target:
+        print(f"Ended early. The same command with --workdir={config.workdir} goes on from here.")
+        sys.exit(ENDED_EARLY)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import dataclasses
 import os
 import pathlib
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -12,12 +13,14 @@ import psutil
 
 from acme_impala.experiments import layout
 
-_GIBIBYTE = 1 << 30
+_CONNECT_SECONDS = 5.0
 # Ray's names for what has a name of its own here.
 _RAY_NAMES = {"cpus": "CPU", "gpus": "GPU", "memory": "memory"}
 # Ray's own store of objects, of which a program has none; the least that Ray takes.
 _OBJECT_STORE_BYTES = 80 << 20
-_TEMPORARY_PREFIX = "acme-impala-ray-"
+_TEMPORARY_PREFIX = "impala-ray-"
+# Of a socket's path there may be 107 bytes, of which Ray takes these for itself.
+_LONGEST_TEMPORARY = 107 - len("/session_2026-11-26_12-00-00_123456_1234567/sockets/plasma_store")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +84,7 @@ def parse_resources(texts: Sequence[str]) -> dict[str, dict[str, float]]:
 
 
 def _number(text: str) -> float:
-    units = {"K": 1 << 10, "M": 1 << 20, "G": _GIBIBYTE, "T": 1 << 40}
+    units = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
     return float(text[:-1]) * units[text[-1]] if text[-1:] in units else float(text)
 
 
@@ -104,6 +107,7 @@ def connected(options: RayOptions, groups: Mapping[str, int]) -> Iterator[dict[s
         raise ValueError(
             "This process is connected to a Ray cluster already; call ray.shutdown() first."
         )
+    _check_address(options.address)
     with contextlib.ExitStack() as stack:
         settings = {}
         if options.address is None:
@@ -118,8 +122,7 @@ def connected(options: RayOptions, groups: Mapping[str, int]) -> Iterator[dict[s
             ray.init(options.address or "local", logging_level="WARNING", **settings)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             raise ValueError(
-                f"ray_address={options.address} cannot be used: {error} Start Ray there with "
-                "'ray start --head', or leave the address out to start it on this machine."
+                f"Ray could not be {'reached' if options.address else 'started'}: {error}"
             ) from error
         stack.callback(ray.shutdown)
         hosts = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -139,6 +142,25 @@ def _import_ray():
             "The launcher 'ray' needs Ray, which is not installed: pip install 'acme-impala[ray]'."
         ) from error
     return ray
+
+
+def _check_address(address: str | None):
+    """Looks whether somebody listens there, which Ray itself would try for minutes.
+
+    Raises:
+        ValueError: nobody does.
+    """
+    if address in (None, "auto"):
+        return
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), _CONNECT_SECONDS).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise ValueError(
+            f"ray_address={address} cannot be used: {error}. It must be the host:port that "
+            "'ray start --head' has printed, or auto on one of the cluster's hosts; without it Ray "
+            "is started on this machine."
+        ) from error
 
 
 def _needs(options: RayOptions, group: str, has_gpu: bool) -> dict[str, float]:
@@ -203,11 +225,14 @@ def _actor_options(group: str, need: Mapping[str, float]) -> dict:
 @contextlib.contextmanager
 def _temporary_directory() -> Iterator[str]:
     """A folder for Ray's sockets and logs; what killed launchers have left behind goes too."""
+    name = f"{_TEMPORARY_PREFIX}{os.getpid()}"
     base = pathlib.Path(tempfile.gettempdir())
+    if len(str(base / name)) > _LONGEST_TEMPORARY:
+        base = pathlib.Path("/tmp")
     for path in base.glob(f"{_TEMPORARY_PREFIX}*"):
         if not psutil.pid_exists(int(path.name.removeprefix(_TEMPORARY_PREFIX))):
             shutil.rmtree(path, ignore_errors=True)
-    path = base / f"{_TEMPORARY_PREFIX}{os.getpid()}"
+    path = base / name
     path.mkdir(mode=0o700, exist_ok=True)
     try:
         yield str(path)

@@ -60,7 +60,7 @@ class RayPlace:
         addresses = [f"{host}:{port}" for port in _free_ports(num_addresses)]
         events, events_of_process = os.pipe()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module],
+            [sys.executable, "-m", module, self._name],  # The name is for who lists processes.
             stdin=subprocess.PIPE,
             pass_fds=[events_of_process],
             env={

@@ -12,7 +12,7 @@ from typing import Any
 
 import cloudpickle
 import launchpad as lp
-from absl import logging
+from absl import flags, logging
 
 from acme_impala.experiments import membership, messages, ray_cluster, ray_place
 from acme_impala.experiments.messages import News, Task
@@ -27,8 +27,6 @@ _EVENT_SECONDS = 10.0
 # How long a host may be out of reach, or Ray look for another, before the run ends.
 _UNREACHABLE_SECONDS = 600.0
 _RETRY_SECONDS = 1.0
-# For the nodes to end in, as Launchpad gives them.
-_STOP_SECONDS = 10.0
 # A process that dies again and again is given more and more time before its next life.
 _MOST_BACKOFF_SECONDS = 8.0
 
@@ -123,7 +121,8 @@ class Supervisor:
                 self._ask()
                 self._take_answers()
             self._publish(stop=True)
-            deadline = time.monotonic() + _STOP_SECONDS
+            # As Launchpad has it for its own launchers, and a flag for it.
+            deadline = time.monotonic() + flags.FLAGS["lp_termination_notice_secs"].value
             while self._running() and time.monotonic() < deadline:
                 self._ask()
                 self._take_answers()

@@ -12,7 +12,7 @@ from absl import app
 
 import runs
 from acme_impala.environments import Catch
-from acme_impala.experiments import NodeFailedError, launch
+from acme_impala.experiments import NodeFailedError, RayOptions, launch
 
 FAILING_STEP = 31  # Of all steps of a process; an episode of Catch has nine.
 # Whether this process made an environment for evaluation, as only the evaluator's does.
@@ -82,7 +82,7 @@ def main(arguments):
         network_factory=NetworkFactory(failure, os.getpid(), config.network_factory),
     )
     try:
-        launch(config, 1, launch_type=launch_type)
+        launch(config, 1, launch_type=launch_type, ray=RayOptions(max_deaths=2))
     except (ValueError, NodeFailedError) as error:
         sys.exit(str(error))
 

@@ -16,6 +16,8 @@ from acme_impala.experiments import logs
 from acme_impala.networks import NetworkConfig
 
 ROOT = pathlib.Path(__file__).parents[2]
+# The exit status of a run that was told to end and can be continued.
+ENDED_EARLY = 75
 
 
 def catch_config(workdir, **changes):
@@ -33,9 +35,10 @@ def catch_config(workdir, **changes):
 
 
 class Command:
-    """A command of this repository in a session of its own, so that all it starts can be found.
+    """A command of this repository in a session of its own.
 
-    Its output goes to a file, its temporary files to a directory of their own.
+    Its output goes to a file, its temporary files to a directory of their own, by which all that it
+    starts can be found.
     """
 
     def __init__(self, directory, *arguments, **environment):
@@ -58,27 +61,27 @@ class Command:
         return self._output.read_text()
 
     def processes(self):
-        """All processes of the session that run, those among them that lost their parent too."""
+        """All that the command has started and that runs, what has lost its parent too."""
         found = []
         for process in psutil.process_iter():
-            try:
-                in_session = os.getsid(process.pid) == self.process.pid
-                if in_session and process.status() != psutil.STATUS_ZOMBIE:
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                if process.status() == psutil.STATUS_ZOMBIE:
+                    continue
+                if process.environ().get("TMPDIR") == str(self.temporary):
                     found.append(process)
-            except (ProcessLookupError, psutil.NoSuchProcess):
-                pass
         return found
 
     def nodes(self):
-        """The processes of a program's nodes by their names, as 'actor/0'."""
+        """The processes of a program's nodes by their names, as 'actor/0', or 'actor_0' on Ray."""
         nodes = {}
         for process in self.processes():
-            try:
-                if "process_entry.py" in " ".join(process.cmdline()[:2]):
+            with contextlib.suppress(psutil.NoSuchProcess, AttributeError, IndexError):
+                command = process.cmdline()
+                if "process_entry.py" in " ".join(command[:2]):
                     # Launchpad gives the name to the shell that is a node's parent.
                     nodes[process.parent().cmdline()[3]] = process
-            except (psutil.NoSuchProcess, AttributeError, IndexError):
-                pass
+                elif "acme_impala.experiments.node_process" in command:
+                    nodes[command[-1]] = process
         return nodes
 
     def wait_until(self, condition, seconds=180):
@@ -109,13 +112,16 @@ class Command:
         return status, time.monotonic() - start
 
     def kill(self):
-        """Kills every process of the session at once."""
+        """Kills every process at once."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
+        for process in self.processes():  # Some have sessions of their own.
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
         self.process.wait()
 
 
-def train(directory, *flags):
+def train(directory, *flags, **environment):
     """Starts launch/train.py on Catch with a tiny network; its workdir is directory/run."""
     return Command(
         directory,
@@ -125,6 +131,7 @@ def train(directory, *flags):
         "--evaluation_episodes=5",
         f"--workdir={directory / 'run'}",
         *flags,
+        **environment,
     )
 
 

@@ -11,7 +11,7 @@ from acme_impala.experiments import checkpointing, launch
 from acme_impala.experiments.run_directory import RunDirectory
 from acme_impala.replay_config import ReplayConfig
 
-from .runs import catch_config, column, train
+from .runs import ENDED_EARLY, catch_config, column, train
 
 
 def replaying(config, **fields):
@@ -79,7 +79,7 @@ def test_a_program_of_processes_balances_is_killed_and_goes_on_with_its_replay(t
     command = train(tmp_path, *flags)
     command.wait_until(lambda: has_learned_on(50))
     status, _ = command.stop(signal.SIGINT)
-    assert status == 0, command.output
+    assert status == ENDED_EARLY, command.output
     frames = assert_balanced(directory)
     assert frames["dropped_filling"] == 0  # The table was full enough from the first.
     assert column(directory, "replay", "replay_size")[-1] > found.counts["learner_steps"]

@@ -13,7 +13,7 @@ from acme_impala import run_experiment
 from acme_impala.experiments import checkpointing, logs
 from acme_impala.experiments.run_directory import RunDirectory
 
-from .runs import catch_config, column, train
+from .runs import ENDED_EARLY, catch_config, column, train
 
 FRAMES = 1500
 
@@ -177,7 +177,7 @@ def ended(tmp_path_factory):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_in_order_with_a_last_checkpoint(ended, number):
     command, status, seconds, directory, frames = ended[number]
-    assert status == 0, command.output
+    assert status == ENDED_EARLY, command.output
     assert "Traceback" not in command.output
     assert counts(directory)["learner_frames"] >= frames > 0
     # The last row that was held back is there too.
