@@ -1,5 +1,6 @@
 """The ready files of docs/security.md, as far as they can be checked here."""
 
+import os
 import pathlib
 import re
 import shutil
@@ -32,10 +33,10 @@ def test_the_network_policy_lets_in_the_clusters_own_pods_and_its_operator():
 def test_the_firewall_is_understood_by_nft(tmp_path):
     path = tmp_path / "cluster.nft"
     path.write_text(block("nft"))
-    nft = shutil.which("nft", path="/usr/sbin:/usr/bin:/sbin")
+    nft = shutil.which("nft", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
     if not nft:
         pytest.skip("There is no nft here.")
-    # It looks at the kernel's tables even to check a file, as who may do so only in its own network.
+    # Even to check a file it looks at the kernel's tables, which an ordinary user may do inside.
     enter = [sys.executable, "-I", private_network.__file__]
     done = subprocess.run(
         [*enter, nft, "--check", "--file", path], capture_output=True, text=True, timeout=60

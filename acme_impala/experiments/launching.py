@@ -146,13 +146,15 @@ def _run_on_ray(
     variables = _environments(program, config.agent.replay.fraction > 0)
     with ray_cluster.connected(options, groups) as actor_options:
         supervisor = Supervisor(program, directory, variables, options, actor_options)
-        with LiveLine(directory, config.num_frames):
+        with StatusLog(directory), LiveLine(directory, config.num_frames):
             try:
                 supervisor.run(stop_is_wanted)
             except DiedTooOftenError as error:
                 reports = sorted(directory.failures.iterdir())
                 last = f" The last traceback:\n\n{reports[-1].read_text()}" if reports else ""
                 raise NodeFailedError(f"{error}{last}") from error
+            finally:
+                heartbeat.conclude(directory.status)
     _plot_if_missing(directory, config)
 
 

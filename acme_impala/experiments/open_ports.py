@@ -18,8 +18,7 @@ def of_program(program: lp.Program) -> dict[str, str]:
     return {
         name: address.resolve()
         for process in program.get_all_nodes()
-        for name, node in zip(process.node_names, process.nodes, strict=True)
-        for address in node.addresses
+        for name, address in zip(process.listening, process.addresses, strict=True)
     }
 
 

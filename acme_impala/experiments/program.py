@@ -44,6 +44,12 @@ class NodesProcess(lp.MultiThreadingColocation):
         self._directory = directory
         self._prepare = prepare
 
+    @property
+    def listening(self) -> list[str]:
+        """The names of the nodes that own `addresses`, in their order."""
+        named = zip(self.node_names, self.nodes, strict=True)
+        return [name for name, node in named for _ in node.addresses]
+
     def run(self):
         """Runs the nodes until all have ended or one has failed."""
         self._prepare()
