@@ -47,7 +47,7 @@ class Pulse:
             serves: see `Status`.
         """
         self._count, self._unit, self._serves = count, unit, serves
-        self._moved_at = time.monotonic()
+        self._has_moved, self._moved_at = False, time.monotonic()
         self._counted = collections.deque([(self._moved_at, int(count()))])
 
     def waits(self, what: str, on: Sequence[str]):

@@ -8,6 +8,7 @@ age of the file is told by one clock, that of the file system: the file's time o
 that of a file which the reader makes for it. So hosts' clocks may differ.
 """
 
+import contextlib
 import fnmatch
 import json
 import os
@@ -107,11 +108,15 @@ def write(folder: pathlib.Path, status: Status):
 
 
 def read(folder: pathlib.Path) -> list[Status]:
-    """Reads the newest status of every node, by their names; none where there is no such folder."""
+    """Reads the newest status of every node, by their names; none where there is no such folder.
+
+    What cannot be read just now, as may happen on a file system that hosts share, is left out.
+    """
     now = _now(folder)
     statuses = []
     for path in folder.glob("*.json"):
-        with open(path) as file:  # Opened first: over NFS that looks for the newest.
+        # Opened, and then asked for its age: over NFS opening looks for the newest.
+        with contextlib.suppress(OSError, ValueError), open(path) as file:
             seconds = max(0.0, now - os.fstat(file.fileno()).st_mtime)
             statuses.append(Status(**json.load(file))._replace(silent_seconds=seconds))
     return sorted(statuses, key=lambda status: _natural(status.node))

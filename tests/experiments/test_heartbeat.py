@@ -57,6 +57,17 @@ def test_a_count_that_begins_anew_is_progress_and_not_a_negative_speed(clock):
     assert (status.unmoved_seconds, status.per_second) == (0.0, 0.0)
 
 
+def test_a_new_measure_is_a_new_beginning(clock):
+    pulse, count = heartbeat.Pulse("actor_0"), 0
+    pulse.measure("agent steps", lambda: count)
+    count = 1
+    assert pulse.status().has_moved
+    clock[0] += 60.0
+    pulse.measure("agent steps", lambda: 0)
+    status = pulse.status()
+    assert (status.has_moved, status.unmoved_seconds) == (False, 0.0)
+
+
 def test_a_wait_lasts_for_as_long_as_it_is_said(clock):
     pulse = heartbeat.Pulse("learner")
     assert pulse.status().waits_for == ""

@@ -162,6 +162,13 @@ def test_without_a_folder_there_are_none(tmp_path):
     assert statuses.read(tmp_path / "nowhere") == []
 
 
+def test_what_cannot_be_read_just_now_is_left_out(tmp_path):
+    statuses.write(tmp_path, Status("learner"))
+    (tmp_path / "actor_0.json").write_text('{"node": "act')
+    (tmp_path / "actor_1.json").symlink_to(tmp_path / "nowhere")
+    assert [status.node for status in statuses.read(tmp_path)] == ["learner"]
+
+
 def test_actors_are_in_the_order_of_their_numbers(tmp_path):
     for number in (10, 9, 1):
         statuses.write(tmp_path, Status(f"actor_{number}"))
