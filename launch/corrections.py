@@ -32,7 +32,7 @@ import tqdm
 from absl import app, flags
 
 from acme_impala.config import CORRECTIONS
-from acme_impala.experiments import checkpointing, logs, run_directory
+from acme_impala.experiments import checkpointing, logs, private_network, run_directory
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", "runs/corrections", "Holds a run directory for each run.")
@@ -46,6 +46,10 @@ flags.DEFINE_list("lags", ["0", "20", "100"], "Learner steps that actors are hel
 flags.DEFINE_float("replay_fraction", 0.5, "Of a batch, with replay.")
 flags.DEFINE_integer("replay_capacity", 10_000, "Unrolls in the replay table.")
 flags.DEFINE_float("good_return", 0.8, "Table 2 also says after how many frames this is reached.")
+
+flags.DEFINE_bool(
+    "private", False, "In a network namespace of its own, which nothing outside can connect to."
+)
 
 _EVALUATIONS = 20
 _EPISODES = 50
@@ -319,6 +323,8 @@ def parse_flags() -> tuple[list[str], list[float], list[int]]:
 
 def main(_):
     """Runs both studies; exits with 1 and a message where something is wrong."""
+    if FLAGS.private:
+        private_network.enter()
     study = Study(
         pathlib.Path(FLAGS.workdir),
         FLAGS.env,

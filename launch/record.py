@@ -23,7 +23,7 @@ import tqdm
 from absl import app, flags
 
 from acme_impala import acting, environments, networks, replay
-from acme_impala.experiments import checkpointing, stored_run
+from acme_impala.experiments import checkpointing, open_ports, private_network, stored_run
 
 FLAGS = flags.FLAGS
 
@@ -32,6 +32,9 @@ flags.DEFINE_string("recording", None, "A new directory, for the recording.", re
 flags.DEFINE_integer("num_frames", 100_000, "Environment frames to record.", lower_bound=1)
 flags.DEFINE_integer("num_environments", 8, "That are played side by side.", lower_bound=1)
 flags.DEFINE_integer("seed", 1, "Of environments and actions.", lower_bound=0)
+flags.DEFINE_bool(
+    "private", False, "In a network namespace of its own, which nothing outside can connect to."
+)
 
 
 class _Frozen(acme.VariableSource):
@@ -95,6 +98,7 @@ def record(workdir: str, recording: str, num_frames: int, num_environments: int,
             checkpointer=reverb.checkpointers.DefaultCheckpointer(directory),
         )
         client = reverb.Client(f"localhost:{server.port}")
+        print(open_ports.describe({"queue": client.server_address}), flush=True)
         stop = threading.Event()
         actor = acting.IMPALABatchActor(
             network,
@@ -133,6 +137,8 @@ def _act(
 
 def main(_):
     """Records; exits with 1 and a message where something is wrong."""
+    if FLAGS.private:
+        private_network.enter()
     names = ("workdir", "recording", "num_frames", "num_environments", "seed")
     try:
         frames = record(**{name: getattr(FLAGS, name) for name in names})

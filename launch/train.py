@@ -30,6 +30,7 @@ from acme_impala.experiments import (
     accounts,
     logs,
     presets,
+    private_network,
     progress,
     ray_cluster,
     run_directory,
@@ -67,6 +68,9 @@ flags.DEFINE_integer(
     "max_deaths", 5, "On a Ray cluster: so many deaths of one process end the run,"
 )
 flags.DEFINE_float("deaths_seconds", 600.0, "if they happen within so many seconds.")
+flags.DEFINE_bool(
+    "private", False, "In a network namespace of its own, which nothing outside can connect to."
+)
 flags.DEFINE_integer("num_actors", None, "Actors; the default fits this machine's cores.")
 flags.DEFINE_integer(
     "environments_per_actor", None, "Environments that an actor steps together; of the preset."
@@ -145,6 +149,10 @@ def make_config(preset: presets.Preset) -> acme_impala.ExperimentConfig:
 
 def main(_):
     """Runs the experiment; exits with 1 and a message where something is wrong."""
+    if FLAGS.private and FLAGS.ray_address:
+        sys.exit("--private leaves no way to a cluster: leave it out, or --ray_address.")
+    if FLAGS.private:
+        private_network.enter()
     gc.freeze()  # Else Python takes a third of a second to walk through TensorFlow when it exits.
     try:
         preset = hyperparameters.make_preset(FLAGS.env)

@@ -13,7 +13,14 @@ from launchpad.launch import worker_manager
 from launchpad.nodes.python import local_multi_processing
 
 from acme_impala import environments
-from acme_impala.experiments import learning_curve, ray_cluster, run_directory, signals
+from acme_impala.experiments import (
+    heartbeat,
+    learning_curve,
+    open_ports,
+    ray_cluster,
+    run_directory,
+    signals,
+)
 from acme_impala.experiments.config import ExperimentConfig
 from acme_impala.experiments.membership import LEARNER
 from acme_impala.experiments.processes import LAUNCHER_VARIABLE, POLL_SECONDS, is_alive
@@ -21,6 +28,7 @@ from acme_impala.experiments.program import make_program
 from acme_impala.experiments.progress import LiveLine
 from acme_impala.experiments.ray_cluster import RayOptions
 from acme_impala.experiments.run_directory import RunDirectory
+from acme_impala.experiments.status_log import StatusLog
 from acme_impala.experiments.supervisor import DiedTooOftenError, Supervisor
 
 LAUNCH_TYPES = ("local_mp", "local_mt", "ray")
@@ -94,6 +102,8 @@ def _run(
         # program on, and takes it for granted at the next that nobody else has listened since.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, worker_manager._signal_dispatcher)
+    for process in program.get_all_nodes():
+        heartbeat.announce(directory.status, process.node_names)
     manager = lp.launch(
         program,
         launch_type=launch_type,
@@ -106,11 +116,13 @@ def _run(
         watch.start()
     if stop_is_wanted.is_set():
         os.kill(os.getpid(), signal.SIGTERM)
-    with LiveLine(directory, config.num_frames):
+    print(open_ports.describe(open_ports.of_program(program)), flush=True)
+    with StatusLog(directory), LiveLine(directory, config.num_frames):
         try:
             manager.wait()
         except Exception as error:  # Of a thread; its report is below, with its traceback.
             deaths.append(f"a thread: {error!r}")
+        heartbeat.conclude(directory.status)
     _plot_if_missing(directory, config)
     reports = sorted(directory.failures.iterdir())  # By time.
     if reports:
@@ -134,13 +146,15 @@ def _run_on_ray(
     variables = _environments(program, config.agent.replay.fraction > 0)
     with ray_cluster.connected(options, groups) as actor_options:
         supervisor = Supervisor(program, directory, variables, options, actor_options)
-        with LiveLine(directory, config.num_frames):
+        with StatusLog(directory), LiveLine(directory, config.num_frames):
             try:
                 supervisor.run(stop_is_wanted)
             except DiedTooOftenError as error:
                 reports = sorted(directory.failures.iterdir())
                 last = f" The last traceback:\n\n{reports[-1].read_text()}" if reports else ""
                 raise NodeFailedError(f"{error}{last}") from error
+            finally:
+                heartbeat.conclude(directory.status)
     _plot_if_missing(directory, config)
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import launchpad as lp
 from launchpad import address as lp_address
 
+from acme_impala.experiments import heartbeat
 from acme_impala.experiments.messages import News
 
 # The process whose nodes the others call: learner, replay and counter.
@@ -85,6 +86,7 @@ class Membership:
         with self._changed:
             waited = 0.0
             while not self._changed.wait_for(ready, _POLL_SECONDS):
+                heartbeat.current().waits(f"a life of the {LEARNER}", on=[LEARNER])
                 waited += _POLL_SECONDS
                 if waited > START_SECONDS:
                     raise TimeoutError(

@@ -24,6 +24,7 @@ from acme_impala.config import IMPALAConfig
 from acme_impala.experiments import (
     accounts,
     checkpointing,
+    heartbeat,
     learning_curve,
     logs,
     membership,
@@ -135,7 +136,13 @@ class LearnerNode(acme.VariableSource):
         self._counter = LearnerCounter(Remote(counter, "counter", self._stop), config.agent)
         self._logger = logs.make_logger(directory, "learner", every=LOG_SECONDS)
         self._tables = TableLog(replay, logs.make_logger(directory, "replay"))
-        self._dataset = builder.make_dataset_iterator(replay, should_stop=self._stop.is_set)
+        pulse = heartbeat.current()
+        self._dataset = builder.make_dataset_iterator(
+            replay,
+            should_stop=pulse.asked_while_waiting(
+                self._stop.is_set, "a batch", on=["replay", "actor_*"]
+            ),
+        )
         self._learner = builder.make_learner(
             config.seed,
             config.network_factory(environment_spec),
@@ -162,6 +169,11 @@ class LearnerNode(acme.VariableSource):
         agent, num_tasks = config.agent, len(environments.tasks_of(config.environment_factory))
         unrolls = num_tasks * (builder.queue_capacity + builder.unrolls_per_item)
         self._room = agent.frames_per_step * agent.unroll_length * (unrolls + 4 * agent.batch_size)
+
+        pulse.measure("learner steps", lambda: self._counter.get_counts()["learner_steps"])
+        heartbeat.of("replay").measure(
+            "unrolls", lambda: self._tables.unrolls_inserted, serves=True
+        )
 
     def get_variables(self, names: Sequence[str]) -> list[list[np.ndarray]]:
         """The newest weights and their version."""
@@ -356,6 +368,10 @@ def _act_for(
     tasks_of_batches = layout.tasks_of_batches(index)
     names = [getattr(task, "name", "the environment") for task in tasks]
     variables = acting.NewestVariables(builder.variables_of_actors(learner))
+    pulse = heartbeat.current()
+    should_stop = pulse.asked_while_waiting(
+        life.over.is_set, "room in the queue", on=["replay", "learner"]
+    )
     with tf.device("/CPU:0"):
         actors = [
             builder.make_batch_actor(
@@ -366,10 +382,11 @@ def _act_for(
                 variables,
                 task=task,
                 environment_name=f"{names[task]} in actor {index}",
-                should_stop=life.over.is_set,
+                should_stop=should_stop,
             )
             for number, (task, batch) in enumerate(zip(tasks_of_batches, batches, strict=True))
         ]
+    pulse.measure("agent steps", lambda: sum(actor.steps_acted for actor in actors))
     task_logs = (
         {task: TaskLog(directory, names[task], node) for task in tasks_of_batches}
         if len(tasks) > 1
@@ -554,11 +571,16 @@ def evaluate(
 
 def _evaluate_for(evaluator: "Evaluator", learner: Remote, life: membership.Life):
     """Evaluates for one life of the learner's process."""
+    pulse = heartbeat.current()
+    steps = 0
+    pulse.measure("evaluation steps", lambda: steps)
     while not life.over.wait(POLL_SECONDS):
         frames = learner.frames()
         if not evaluator.is_due(frames):
+            pulse.waits("the next evaluation", on=["learner"])
             continue
         for _ in evaluator.evaluate(frames):
+            steps += 1
             if life.over.is_set():
                 return
         if evaluator.reached_target:

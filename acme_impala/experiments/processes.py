@@ -18,7 +18,7 @@ import psutil
 import tensorflow as tf
 from absl import logging
 
-from acme_impala.experiments import membership
+from acme_impala.experiments import heartbeat, membership
 from acme_impala.experiments.run_directory import RunDirectory
 
 # How often a node that waits looks whether the program is ending.
@@ -55,6 +55,7 @@ class Remote:
         self._client = client
         self._name = name
         self._over = over
+        self._pulse = heartbeat.current()
 
     def __getattr__(self, method: str) -> Callable[..., Any]:
         def call(*args, **kwargs):
@@ -69,6 +70,7 @@ class Remote:
                     if self._over.is_set():
                         future.cancel()
                         raise PeerGoneError(f"{self._name}.{method}") from None
+                    self._pulse.waits(f"{self._name}.{method}()", on=[self._name])
                     if time.monotonic() >= deadline:
                         future.cancel()
                         raise TimeoutError(
@@ -153,6 +155,7 @@ def guarded(function: Callable, name: str, directory: RunDirectory) -> Callable:
 
     @functools.wraps(function)
     def guard(*args, **kwargs):
+        heartbeat.work_for(name)
         try:
             return function(*args, **kwargs)
         except PeerGoneError:

@@ -1,7 +1,7 @@
 """The topology of the distributed program; launching it is another matter."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 
 import launchpad as lp
 import reverb
@@ -9,7 +9,7 @@ from acme.utils import counting
 from launchpad import address as lp_address
 
 from acme_impala import replay as replay_lib
-from acme_impala.experiments import checkpointing, nodes, preparation
+from acme_impala.experiments import checkpointing, heartbeat, membership, nodes, preparation
 from acme_impala.experiments.config import ExperimentConfig
 from acme_impala.experiments.layout import ActorLayout
 from acme_impala.experiments.membership import LEARNER
@@ -23,16 +23,38 @@ _LEARNER_SECONDS = 9.0
 class NodesProcess(lp.MultiThreadingColocation):
     """Nodes that are threads of one process. They keep their addresses."""
 
-    def __init__(self, name: str, nodes: Sequence[lp.PyNode], prepare: Callable[[], None]):
-        """Puts nodes together under a name; the process calls `prepare` before them."""
-        super().__init__(nodes)
+    def __init__(
+        self,
+        name: str,
+        nodes: Mapping[str, lp.PyNode],
+        directory: RunDirectory,
+        prepare: Callable[[], None],
+    ):
+        """Puts nodes together under a name.
+
+        Args:
+            name: the process's.
+            nodes: by their own names.
+            directory: the run's.
+            prepare: called by the process before it runs the nodes.
+        """
+        super().__init__(list(nodes.values()))
         self.name = name
+        self.node_names = list(nodes)
+        self._directory = directory
         self._prepare = prepare
+
+    @property
+    def listening(self) -> list[str]:
+        """The names of the nodes that own `addresses`, in their order."""
+        named = zip(self.node_names, self.nodes, strict=True)
+        return [name for name, node in named for _ in node.addresses]
 
     def run(self):
         """Runs the nodes until all have ended or one has failed."""
         self._prepare()
-        super().run()
+        with heartbeat.beating(self._directory.status, self.node_names, membership.own_life()):
+            super().run()
 
 
 class ReplayNode(lp.ReverbNode):
@@ -142,7 +164,8 @@ def make_program(
     peers = nodes.Peers(replay, counter, learner_node.create_handle())
     prepare = functools.partial(prepare_process, learner=True)
     with program.group(LEARNER):
-        program.add_node(NodesProcess(LEARNER, [replay_node, counter_node, learner_node], prepare))
+        members = {"replay": replay_node, "counter": counter_node, LEARNER: learner_node}
+        program.add_node(NodesProcess(LEARNER, members, directory, prepare))
     common = (config, directory)
     evaluator_node = lp.PyNode(
         node(nodes.evaluate, "evaluator"), *common, prepared.learner_steps, peers
@@ -160,13 +183,16 @@ def make_program(
                 index,
                 peers,
             )
-            others = [] if index else [evaluator_node]
-            program.add_node(NodesProcess(name, [actor_node, *others], prepare))
+            others = {} if index else {"evaluator": evaluator_node}
+            members = {name: actor_node, **others}
+            program.add_node(NodesProcess(name, members, directory, prepare))
     return program
 
 
 def _counter(continuation: checkpointing.Continuation) -> counting.Counter:
-    return nodes.make_counter(continuation.counts)
+    counter = nodes.make_counter(continuation.counts)
+    heartbeat.current().measure("frames", lambda: counter.get_counts()["actor_frames"], serves=True)
+    return counter
 
 
 def _learner(directory: RunDirectory, *args) -> nodes.LearnerNode:

@@ -1,4 +1,4 @@
-"""The live line: how far a run is, read from its logs."""
+"""The live line: how far a run is, and what stalls, read from its logs and heartbeats."""
 
 import os
 import pathlib
@@ -7,10 +7,11 @@ import threading
 import time
 from collections.abc import Mapping
 
-from acme_impala.experiments import logs
+from acme_impala.experiments import logs, statuses
 from acme_impala.experiments.run_directory import RunDirectory
 
 _BAR = 24  # Characters.
+_PERIOD_SECONDS = 30.0  # Where the output is no terminal.
 _TAIL = 4096  # Bytes; a row is some hundred.
 
 
@@ -18,7 +19,7 @@ class LiveLine:
     """One line in the terminal that is written over once a second while a run goes on.
 
     It reads the logs, so it is the same for threads, processes and a single loop. Where the output
-    is no terminal a line is printed every thirty seconds.
+    is no terminal a line is printed every thirty seconds, and when a node begins to stall.
 
     Use as a context manager.
     """
@@ -31,6 +32,7 @@ class LiveLine:
         self._thread = threading.Thread(target=self._run, name="live_line", daemon=True)
         self._samples: list[tuple[float, float]] = []  # (seconds, frames) of the last minute or so
         self._width = 0
+        self._stalled: str | None = None  # The node that stalled when the last line was printed.
 
     def __enter__(self):
         learner = tail_row(self._directory.logs / "learner.csv")  # Of the start before this one.
@@ -44,11 +46,18 @@ class LiveLine:
         self._print(last=True)
 
     def _run(self):
-        while not self._stop.wait(1.0 if self._terminal else 30.0):
-            self._print()
+        next_time = time.monotonic() + _PERIOD_SECONDS
+        while not self._stop.wait(1.0):
+            stall = statuses.first_stalled(statuses.read(self._directory.status))
+            stalled = stall and stall.node
+            if self._terminal or stalled != self._stalled or time.monotonic() >= next_time:
+                self._stalled = stalled
+                self._print(stall)
+                next_time = time.monotonic() + _PERIOD_SECONDS
 
-    def _print(self, last: bool = False):
-        line = self._line()
+    def _print(self, stall: statuses.Stall | None = None, last: bool = False):
+        parts = [f"{stall.node} stalls ({stall.seconds:.0f} s)"] if stall else []
+        line = " | ".join([*filter(None, [self._line()]), *parts])
         if not line:
             return
         if self._terminal:

@@ -19,6 +19,7 @@ class RunDirectory:
     tensorboard/<node>/  the same for TensorBoard
     learning_curve.png   returns over environment frames
     failures/            tracebacks of the last start, if nodes failed
+    status/<node>.json   heartbeats of the last start
     accounts/            where every frame acted since the last start went
     replay/              the replay table, as checkpoints hold it
     scores-<frames>.csv  what launch/evaluate.py found
@@ -32,6 +33,7 @@ class RunDirectory:
         self.tensorboard = self.root / "tensorboard"
         self.learning_curve = self.root / "learning_curve.png"
         self.failures = self.root / "failures"
+        self.status = self.root / "status"
         self.accounts = self.root / "accounts"
         self.replay = self.root / "replay"
 
@@ -138,12 +140,14 @@ def _take_up(directory: RunDirectory, config: ExperimentConfig, accept_new_confi
         directory.logs,
         directory.tensorboard,
         directory.failures,
+        directory.status,
         directory.accounts,
         directory.replay,
     ):
         path.mkdir(exist_ok=True)
-    for report in (*directory.failures.iterdir(), *directory.accounts.iterdir()):
-        report.unlink()
+    for folder in (directory.failures, directory.status, directory.accounts):
+        for report in folder.iterdir():
+            report.unlink()
 
 
 def _check_same(stored: dict[str, Any], fields: dict[str, Any], workdir: str):

@@ -13,6 +13,7 @@ from acme_impala.experiments import (
     checkpointing,
     logs,
     nodes,
+    open_ports,
     playing,
     preparation,
     run_directory,
@@ -109,6 +110,7 @@ def _run(
 
     next_log = 0
     next_save = time.monotonic() + config.checkpoint_seconds
+    print(open_ports.describe({"replay": agent.replay_client.server_address}), flush=True)
     with LiveLine(directory, config.num_frames):
         for episode in playing.play(environment, agent):
             acted += config.agent.frames_per_step

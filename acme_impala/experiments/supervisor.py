@@ -7,14 +7,21 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import cloudpickle
 import launchpad as lp
 from absl import flags, logging
 
-from acme_impala.experiments import membership, messages, ray_cluster, ray_place
+from acme_impala.experiments import (
+    heartbeat,
+    membership,
+    messages,
+    open_ports,
+    ray_cluster,
+    ray_place,
+)
 from acme_impala.experiments.messages import News, Task
 from acme_impala.experiments.run_directory import RunDirectory
 
@@ -41,7 +48,8 @@ class _Process:
 
     name: str
     node: bytes  # Pickled.
-    num_addresses: int
+    nodes: Sequence[str]  # That are in it.
+    listening: Sequence[str]  # Of them, those that own its addresses.
     place: Any  # Ray's handle of a RayPlace.
     environment: Mapping[str, str]
     life: int = 0
@@ -98,12 +106,16 @@ class Supervisor:
                     _Process(
                         node.name,
                         cloudpickle.dumps(node),
-                        len(node.addresses),
+                        node.node_names,
+                        node.listening,
                         place_class.options(**actor_options[group]).remote(node.name),
                         environments[group],
                     )
                 )
         self._check_shared(directory)
+        for process in self._processes:
+            heartbeat.announce(directory.status, process.nodes)
+        self._status = directory.status
         self._news = News()
         self._wants_stop = False
 
@@ -168,7 +180,7 @@ class Supervisor:
                 process.call = process.place.start.remote(
                     _MODULE,
                     messages.pack(task),
-                    process.num_addresses,
+                    len(process.listening),
                     dict(process.environment),
                 )
 
@@ -198,6 +210,9 @@ class Supervisor:
         if process.is_starting:
             process.is_starting = False
             process.host, process.pid, process.addresses = answer
+            if process.listening:
+                addresses = zip(process.listening, process.addresses, strict=True)
+                print(open_ports.describe(dict(addresses)), flush=True)
             self._publish()
         elif answer and answer[0] == ray_place.STOP:
             self._wants_stop = True
@@ -222,6 +237,7 @@ class Supervisor:
             raise DiedTooOftenError(f"{text}: the run ends.")
         logging.warning("%s. It is started again.", text)
         process.life += 1
+        heartbeat.announce(self._status, process.nodes, restarts=process.life)
         process.next_call = now + min(_MOST_BACKOFF_SECONDS, 2.0 ** (number - 1) - 1.0)
 
     def _publish(self, stop: bool = False):

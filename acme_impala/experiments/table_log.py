@@ -7,11 +7,16 @@ from collections.abc import Mapping
 import reverb
 from acme.utils import loggers
 
+from acme_impala import replay
 from acme_impala.experiments import logs
 
 
 class TableLog:
-    """Logs sizes and rates of a server's tables."""
+    """Logs sizes and rates of a server's tables.
+
+    Attributes:
+        unrolls_inserted: into the queues, by what the server has said last.
+    """
 
     def __init__(self, client: reverb.Client, logger: loggers.Logger):
         """Begins to measure rates.
@@ -26,6 +31,7 @@ class TableLog:
         self._logger = logger
         self._last: Mapping[str, int] = {}
         self._last_time = 0.0
+        self.unrolls_inserted = 0
 
     def write(self, frames: int):
         """Asks the server and logs.
@@ -51,6 +57,7 @@ class TableLog:
         for name, count in counts.items():
             row[f"{name}_per_second"] = (count - self._last.get(name, count)) / seconds
         self._last, self._last_time = counts, now
+        self.unrolls_inserted = counts[f"{replay.QUEUE}_inserts"]
         self._logger.write(row)
 
     def close(self):

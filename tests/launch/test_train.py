@@ -63,6 +63,10 @@ REFUSED = {
     "an image network for a vector": (["--env=gym:CartPole-v1", "--torso=atari"], "image"),
     "an unknown launcher": (["--launcher=slurm"], "--launcher=slurm"),
     "an unknown flag": (["--learning_rat=1"], "learning_rat"),
+    "a private network with others in it": (
+        ["--private", "--ray_address=auto"],
+        "--private leaves no way to a cluster",
+    ),
     "one loop, zero frames": (["--launcher=in_process", "--num_frames=0"], "num_frames must be"),
 }
 # The same for workdirs, which have to be prepared: see `workdirs`.
