@@ -107,6 +107,8 @@ def read_runs() -> dict[str, stored_run.StoredRun]:
     Raises:
         ValueError: there is none or it has no checkpoint, or two are of the same task.
     """
+    if not FLAGS.workdir:
+        raise ValueError("--workdir is empty, where it should name a run directory.")
     runs = {workdir: stored_run.read(workdir) for workdir in FLAGS.workdir}
     seen: dict[str, str] = {}
     for workdir, run in runs.items():

@@ -81,7 +81,7 @@ flags.DEFINE_enum(
 flags.DEFINE_bool("accept_new_config", False, "Continue a run whose stored config differs.")
 
 flags.DEFINE_integer("evaluate_every", None, "Environment frames between evaluations.")
-flags.DEFINE_integer("evaluation_episodes", 20, "Episodes of an evaluation.")
+flags.DEFINE_integer("evaluation_episodes", 20, "Whole games of each task in an evaluation.")
 flags.DEFINE_bool("greedy_evaluation", False, "Evaluate the likeliest actions, not samples.")
 flags.DEFINE_float("target_return", None, "End the run when an evaluation's mean reaches this.")
 flags.DEFINE_float("checkpoint_seconds", 60.0, "Seconds between checkpoints.")

@@ -314,7 +314,7 @@ def _level_config(level: str, options: LabOptions) -> dict[str, str]:
     """DeepMind Lab's settings of a level.
 
     Raises:
-        ValueError: the level needs a data set that is not there.
+        ValueError: the level needs a data set that is not there, or its cache cannot be made.
     """
     config = {"width": str(options.width), "height": str(options.height)}
     if needs_dataset(level) and not options.dataset_path:
@@ -327,6 +327,14 @@ def _level_config(level: str, options: LabOptions) -> dict[str, str]:
         if not os.path.isdir(options.dataset_path):
             raise ValueError(f"dataset_path={options.dataset_path} is no directory.")
         config["datasetPath"] = options.dataset_path
+    if options.level_cache:
+        # Here, where it is told: what the level's process complains of, nobody reads.
+        try:
+            os.makedirs(options.level_cache, exist_ok=True)
+        except OSError as error:
+            raise ValueError(
+                f"level_cache={options.level_cache} is no directory and cannot be made: {error}"
+            ) from error
     if is_held_out(level):
         config["allowHoldOutLevels"] = "true"
     return config

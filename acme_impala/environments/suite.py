@@ -1,6 +1,7 @@
 """Several tasks for one agent, which is not told which of them it is in."""
 
 import dataclasses
+import difflib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -94,4 +95,8 @@ def is_suite(name: str) -> bool:
 
 
 def _tasks_named(name: str) -> tuple[str, ...]:
+    if not name:
+        raise ValueError("A name is missing: of a task or a suite, several with commas between.")
+    if name not in SUITES and difflib.get_close_matches(name, SUITES, cutoff=0.85):
+        raise ValueError(f"There is no suite {name!r}. Suites are {' and '.join(SUITES)}.")
     return SUITES.get(name, (name,))

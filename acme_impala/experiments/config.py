@@ -32,7 +32,7 @@ class ExperimentConfig:
         seed: of initial weights, environments and action sampling.
         evaluate_every: environment frames (learned from) between evaluations; None: a twentieth of
             `num_frames`, at least MIN_EVALUATION_PERIOD.
-        evaluation_episodes: episodes of an evaluation.
+        evaluation_episodes: whole games of each task in an evaluation.
         greedy_evaluation: evaluate the likeliest actions instead of sampling.
         target_return: the run ends as soon as an evaluation's mean return reaches this.
         checkpoint_seconds: between checkpoints. One more is written at the end.

@@ -12,6 +12,7 @@ from acme_impala.experiments.run_directory import RunDirectory
 
 _SUITE = "human_normalized_mean_capped"  # In the evaluator's log of tasks with human scores.
 _RANGE = ("episode_return_min", "episode_return_max")
+_MARKED = ".-"  # A line, and its points: there may be only one.
 
 
 def plot(directory: RunDirectory, title: str, tasks: Sequence[str] = ()):
@@ -73,7 +74,7 @@ def _draw(
         )  # fmt: skip
     if evaluations:
         frames = _column(evaluations, logs.FRAMES)
-        axes.plot(frames, _column(evaluations, column), color="C0", label="evaluation")
+        axes.plot(frames, _column(evaluations, column), _MARKED, color="C0", label="evaluation")
         if range_:
             low, high = (_column(evaluations, name) for name in range_)
             axes.fill_between(frames, low, high, color="C0", alpha=0.2, linewidth=0)
@@ -86,7 +87,8 @@ def _draw(
 def _draw_suite(axes: Any, evaluations: Sequence[dict[str, str]]):
     for figure in (_SUITE, "human_normalized_median"):
         label = figure.removeprefix("human_normalized_").replace("_", " ")
-        axes.plot(_column(evaluations, logs.FRAMES), _column(evaluations, figure), label=label)
+        frames = _column(evaluations, logs.FRAMES)
+        axes.plot(frames, _column(evaluations, figure), _MARKED, label=label)
     axes.set(xlabel="environment frames", ylabel="%", title="suite, human-normalised")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")

@@ -54,12 +54,15 @@ def prepare(
     environment_specs = [_try_out(task, config.seed) for task in tasks]
     environment_spec = environment_specs[0]
     for task, other in zip(tasks, environment_specs, strict=True):
-        if other != environment_spec:
-            raise ValueError(
-                f"The tasks {tasks[0].name} and {task.name} differ in observations or actions, and "
-                f"one network cannot act in both: {environment_spec} and {other}. Atari games are "
-                "alike with --full_action_space."
-            )
+        for part in environment_spec._fields:
+            wanted, found = getattr(environment_spec, part), getattr(other, part)
+            if found != wanted:
+                hint = " Atari games have all 18 with --full_action_space."
+                raise ValueError(
+                    f"The tasks {tasks[0].name} and {task.name} differ in their {part}, and one "
+                    f"network cannot act in both: {wanted} and {found}."
+                    + (hint if part == "actions" else "")
+                )
     with tf.device("/CPU:0"):
         network = networks.as_impala_network(config.network_factory(environment_spec))
         uses_popart = config.agent.popart_step_size is not None

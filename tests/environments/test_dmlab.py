@@ -169,6 +169,20 @@ def test_impossible_options_are_refused(name, value):
         LabOptions(**{name: value})
 
 
+@pytest.mark.parametrize("evaluation", [False, True])
+def test_every_task_of_dmlab_30_has_its_level(evaluation, tmp_path):
+    """Of the fake, which has them by the names of the real one's files."""
+    suite = environments.make_factory("dmlab30", lab=LabOptions(dataset_path=str(tmp_path)))
+    made = [task(0, evaluation) for task in suite.tasks]  # At once: each is a process.
+    try:
+        for environment in made:
+            environment.send_reset()
+        assert all(environment.receive().first() for environment in made)
+    finally:
+        for environment in made:
+            environment.close()
+
+
 def test_a_task_with_a_test_level_is_evaluated_on_it():
     factory = EnvironmentFactory("dmlab:rooms_collect_good_objects")
     for evaluation in (False, True):
@@ -186,6 +200,7 @@ def test_a_task_with_a_test_level_is_evaluated_on_it():
         ("rooms_watermase", {}, r"no level 'dmlab:rooms_watermase'.*closest.*rooms_watermaze"),
         ("psychlab_continuous_recognition", {}, "data set.*--dataset_path"),
         ("rooms_watermaze", {"dataset_path": "/no/such/place"}, "/no/such/place is no directory"),
+        ("rooms_watermaze", {"level_cache": __file__}, "test_dmlab.py is no directory and cannot"),
     ],
 )
 def test_what_cannot_be_played_is_refused_with_what_would_do(name, options, message):

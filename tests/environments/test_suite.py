@@ -46,7 +46,10 @@ def test_it_stands_for_its_first_task_where_one_will_do():
     ("name", "message"),
     [
         ("catch,catch", "has tasks twice: catch"),
-        ("catch,", "no environment ''"),
+        ("catch,", "name is missing"),
+        ("", "name is missing"),
+        ("atari-57", "no suite 'atari-57'. Suites are atari57 and dmlab30"),
+        ("catch,dmlab", "no environment 'dmlab'"),
         ("catch,atarri:pong", "no environment 'atarri:pong'"),
     ],
 )

@@ -75,7 +75,7 @@ def test_tasks_that_differ_in_speed_have_the_same_share(tmp_path):
 
 def test_tasks_that_one_network_cannot_act_in_are_refused(tmp_path):
     config = suite_config(tmp_path, (NamedCatch("a"), NamedCatch("b", rows=7)))
-    with pytest.raises(ValueError, match="The tasks a and b differ in observations or actions"):
+    with pytest.raises(ValueError, match="The tasks a and b differ in their observations"):
         experiments.make_program(config)
 
 

@@ -68,6 +68,7 @@ def results(root):
         "the same twice": [f"--workdir={root / 'run'},{root / 'copy'}"],
         "another seed": [f"--workdir={root / 'run'}", "--episodes=40", "--seed=2"],
         "no workdir": ["--episodes=7"],
+        "empty workdir": ["--workdir="],
         "missing": [f"--workdir={root / 'nowhere'}"],
         "empty": [f"--workdir={root / 'empty'}"],
         "no checkpoint": [f"--workdir={root / 'none'}"],
@@ -159,6 +160,7 @@ def test_it_says_which_checkpoint_it_evaluates(results):
     ("name", "message"),
     [
         ("no workdir", "--workdir"),
+        ("empty workdir", "--workdir is empty"),
         ("missing", "holds no run: there is no config.json"),
         ("empty", "holds no run: there is no config.json"),
         ("no checkpoint", "holds no checkpoint yet"),

@@ -16,12 +16,6 @@ import numpy as np
 
 LENGTHS = {
     "seekavoid_arena_01": 1200,
-    "contributed/dmlab30/rooms_watermaze": 7200,
-    "contributed/dmlab30/explore_goal_locations_small": 5400,
-    "contributed/dmlab30/language_select_described_object": 3600,
-    "contributed/dmlab30/rooms_collect_good_objects_train": 3600,
-    "contributed/dmlab30/rooms_collect_good_objects_test": 3600,
-    "contributed/dmlab30/psychlab_continuous_recognition": 10800,
     # Levels that there are not: made for tests.
     "tests/short": 42,  # 10 agent steps of 4 frames, and one of 2.
     "tests/aborts": 400,  # At frame 100.
@@ -30,6 +24,27 @@ LENGTHS = {
     "tests/cached": 400,  # Makes a map at each reset, and uses the cache.
     "tests/talks": 400,
 }
+# As the real one's files are named; where a length was not seen it is two minutes.
+_DMLAB_30 = """
+explore_goal_locations_large explore_goal_locations_small explore_object_locations_large
+explore_object_locations_small explore_object_rewards_few explore_object_rewards_many
+explore_obstructed_goals_large explore_obstructed_goals_small language_answer_quantitative_question
+language_execute_random_task language_select_described_object language_select_located_object
+lasertag_one_opponent_large lasertag_one_opponent_small lasertag_three_opponents_large
+lasertag_three_opponents_small natlab_fixed_large_map natlab_varying_map_randomized
+natlab_varying_map_regrowth psychlab_arbitrary_visuomotor_mapping psychlab_continuous_recognition
+psychlab_sequential_comparison psychlab_visual_search rooms_collect_good_objects_test
+rooms_collect_good_objects_train rooms_exploit_deferred_effects_test
+rooms_exploit_deferred_effects_train rooms_keys_doors_puzzle rooms_select_nonmatching_object
+rooms_watermaze skymaze_irreversible_path_hard skymaze_irreversible_path_varied
+""".split()  # noqa: SIM905
+_SEEN = {
+    "rooms_watermaze": 7200,
+    "explore_goal_locations_small": 5400,
+    "language_select_described_object": 3600,
+    "psychlab_continuous_recognition": 10800,
+}
+LENGTHS |= {f"contributed/dmlab30/{level}": _SEEN.get(level, 7200) for level in _DMLAB_30}
 _CONFIG = ("width", "height", "datasetPath", "allowHoldOutLevels")
 _OBSERVATIONS = ("RGB_INTERLEAVED", "INSTR")
 _ACTIONS = (
