@@ -16,7 +16,7 @@ from acme_impala.experiments.run_directory import RunDirectory
 from .runs import ENDED_EARLY, ROOT, Command, column, train
 
 FOR_EVER = "--num_frames=1000000000"
-GONE_SECONDS = 20.0  # Ray looks after its own processes in no hurry.
+GONE_SECONDS = 60.0  # Ray looks after its own processes in no hurry.
 
 
 def learned(directory):
@@ -80,7 +80,11 @@ def story(tmp_path_factory):
     story.status = command.wait()
     story.output = command.output
     story.left = wait_until_gone(command)
-    story.temporary = [*command.temporary.iterdir(), *rays_folders(command)]
+    # Of the processes that were killed there are TensorFlow's.
+    story.temporary = [
+        *(path for path in command.temporary.iterdir() if "__autograph" not in path.name),
+        *rays_folders(command),
+    ]
 
     command = train(path, "--num_actors=1", *flags)
     begin = newest(directory)
