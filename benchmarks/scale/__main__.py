@@ -16,7 +16,8 @@ from absl import app, flags
 
 from benchmarks import machine
 from benchmarks.processes import call_in_fresh_process
-from benchmarks.scale import report, setting
+from benchmarks.scale import report
+from benchmarks.scale.setting import WAYS, Setting
 from benchmarks.scale.simulation import simulate
 from benchmarks.tasks import TASKS
 
@@ -40,7 +41,7 @@ def main(_):
 
 def _measure_all(numbers: list[int]):
     described = machine.describe()
-    task = TASKS["breakout"]
+    task, setting = TASKS["breakout"], Setting()
     print(machine.in_words(described), flush=True)
     print(f"{task.describe().rsplit(',', 1)[0]}; {setting.describe()}", flush=True)
     result = {
@@ -49,8 +50,10 @@ def _measure_all(numbers: list[int]):
         "ways": {},
     }
     limit = _START_SECONDS + len(numbers) * (FLAGS.seconds + _GROW_SECONDS)
-    for way in setting.WAYS:
-        measured = call_in_fresh_process(simulate, task, way, numbers, FLAGS.seconds, seconds=limit)
+    for way in WAYS:
+        measured = call_in_fresh_process(
+            simulate, task, setting, way, numbers, FLAGS.seconds, seconds=limit
+        )
         print(f"\n{way.name}\n{report.show(measured)}", flush=True)
         result["ways"][way.name] = measured
         if FLAGS.json:  # After every way, in case the next one fails.

@@ -20,16 +20,17 @@ from acme_impala.acting import NewestVariables
 from acme_impala.experiments.host_weights import HostVariables
 from acme_impala.experiments.processes import Remote
 from acme_impala.types import VARIABLE_NAMES
-from benchmarks.scale.setting import ACTORS_PER_HOST, UNROLL_SECONDS, Addresses, Way
+from benchmarks.scale.setting import Addresses, Setting, Way
 from benchmarks.tasks import Task
 from benchmarks.transport import Row, record, write_for_ever
 
 
-def run_actors(task: Task, way: Way, addresses: Addresses, orders: Connection):
+def run_actors(task: Task, setting: Setting, way: Way, addresses: Addresses, orders: Connection):
     """Runs actors, and starts more of them when it is told to.
 
     Args:
         task: what they do.
+        setting: how fast, and on how many hosts.
         way: how they come by weights.
         addresses: of the learner's host.
         orders: gives lists of numbers of actors to start; each is answered when they run.
@@ -40,7 +41,7 @@ def run_actors(task: Task, way: Way, addresses: Addresses, orders: Connection):
     batch.close()
     while True:
         threads = [
-            threading.Thread(target=_run_actor, args=(number, rows, way, addresses))
+            threading.Thread(target=_run_actor, args=(number, rows, setting, way, addresses))
             for number in orders.recv()
         ]
         for thread in threads:
@@ -48,17 +49,17 @@ def run_actors(task: Task, way: Way, addresses: Addresses, orders: Connection):
         orders.send(len(threads))
 
 
-def _run_actor(number: int, rows: list[Row], way: Way, addresses: Addresses):
+def _run_actor(number: int, rows: list[Row], setting: Setting, way: Way, addresses: Addresses):
     learner = Remote(courier.Client(addresses.weights), "learner", threading.Event())
-    host = number // ACTORS_PER_HOST
+    host = number // setting.actors_per_host
     variables = _variables(learner, way, f"{addresses.weights} simulated host {host}")
     writer = replay.UnrollWriter(reverb.Client(addresses.unrolls))
     # Not all at the same moment.
-    time.sleep(np.random.default_rng(number).uniform(0, UNROLL_SECONDS))
+    time.sleep(np.random.default_rng(number).uniform(0, setting.unroll_seconds))
 
     def begin_unroll() -> int:
         _, (version,) = variables.get_variables(VARIABLE_NAMES)
-        time.sleep(UNROLL_SECONDS)
+        time.sleep(setting.unroll_seconds)
         return int(version)
 
     write_for_ever(writer, rows, begin_unroll)

@@ -15,7 +15,7 @@ import numpy as np
 import reverb
 
 from acme_impala import IMPALABuilder, networks
-from benchmarks.scale.setting import STEP_SECONDS
+from benchmarks.scale.setting import Setting
 from benchmarks.tasks import Task
 
 
@@ -38,8 +38,9 @@ class Counts(ctypes.Structure):
     )
 
 
-def serve_weights(task: Task, counts: Any, address: Connection):
+def serve_weights(task: Task, setting: Setting, counts: Any, address: Connection):
     """Serves the weights of the task's network, of the version that the other process counts."""
+    del setting  # It takes whatever is asked.
     spec = task.environment_spec()
     network = networks.make_network(spec, task.network)
     network(networks.zeros(spec.observations, [1]), network.initial_state(1))
@@ -63,7 +64,7 @@ def serve_weights(task: Task, counts: Any, address: Connection):
     server.Join()
 
 
-def take_unrolls(task: Task, counts: Any, address: Connection):
+def take_unrolls(task: Task, setting: Setting, counts: Any, address: Connection):
     """Takes unrolls in batches, as fast as a learner with so short a step would."""
     builder = IMPALABuilder(task.agent, learner_runs_alongside=True)
     with tempfile.TemporaryDirectory() as directory:
@@ -74,7 +75,7 @@ def take_unrolls(task: Task, counts: Any, address: Connection):
         address.send(f"localhost:{server.port}")
         for batch in builder.make_dataset_iterator(reverb.Client(f"localhost:{server.port}")):
             lags = counts.steps - batch.policy_version.numpy()
-            time.sleep(STEP_SECONDS)
+            time.sleep(setting.step_seconds)
             with counts.get_lock():
                 counts.steps += 1
                 counts.unrolls += len(lags)

@@ -1,13 +1,35 @@
 """The sizes of the simulation, and what its processes tell each other."""
 
+import dataclasses
 from typing import NamedTuple
 
-ACTORS_PER_HOST = 50
-# An actor of one environment whose unroll of 20 steps takes this long makes five steps a second:
-# slow, so that two cores hold a thousand of them.
-UNROLL_SECONDS = 4.0
-# In place of the gradient step: as long as a GPU would take, without any CPU time.
-STEP_SECONDS = 0.02
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """The sizes of the simulation.
+
+    Attributes:
+        actors_per_host: of a simulated host.
+        unroll_seconds: that an actor takes for an unroll. One environment whose 20 steps take eight
+            seconds is slow, so that two cores hold a thousand of them.
+        step_seconds: in place of a gradient step: as long as a GPU takes, and no CPU time.
+    """
+
+    actors_per_host: int = 50
+    unroll_seconds: float = 8.0
+    step_seconds: float = 0.02
+
+    @property
+    def settle_seconds(self) -> float:
+        """Until the actors that have come last are like the others."""
+        return 2.5 * self.unroll_seconds
+
+    def describe(self) -> str:
+        """The sizes, in words."""
+        return (
+            f"{self.actors_per_host} actors a host, an unroll in {self.unroll_seconds:g} s, "
+            f"{self.step_seconds * 1000:g} ms in place of a gradient step"
+        )
 
 
 class Way(NamedTuple):
@@ -34,11 +56,3 @@ class Addresses(NamedTuple):
 
     weights: str
     unrolls: str
-
-
-def describe() -> str:
-    """The sizes, in words."""
-    return (
-        f"{ACTORS_PER_HOST} actors a host, an unroll in {UNROLL_SECONDS:g} s, "
-        f"{STEP_SECONDS * 1000:g} ms in place of a gradient step"
-    )

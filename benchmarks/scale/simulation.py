@@ -9,23 +9,22 @@ import psutil
 
 from benchmarks.scale.actors import run_actors
 from benchmarks.scale.learner_host import Counts, serve_weights, take_unrolls
-from benchmarks.scale.setting import ACTORS_PER_HOST, UNROLL_SECONDS, Addresses, Way
+from benchmarks.scale.setting import Addresses, Setting, Way
 from benchmarks.tasks import Task
 
-# Simulated hosts are dealt out to so many processes.
-_ACTOR_PROCESSES = 4
+# Simulated hosts are dealt out to so many processes at the most.
+_MAX_ACTOR_PROCESSES = 4
 _START_SECONDS = 120.0
-# Until those that have come last are like the others.
-_SETTLE_SECONDS = 2.5 * UNROLL_SECONDS
 
 
 def simulate(
-    task: Task, way: Way, numbers: Sequence[int], seconds: float
+    task: Task, setting: Setting, way: Way, numbers: Sequence[int], seconds: float
 ) -> list[dict[str, float]]:
     """Lets a number of actors after the other ask for weights and write unrolls.
 
     Args:
         task: what they do.
+        setting: how fast, and on how many hosts.
         way: how they come by weights.
         numbers: of actors, ascending.
         seconds: for which each is measured.
@@ -44,9 +43,10 @@ def simulate(
         processes.append(process)
         return here
 
-    hosts = [start(function, task, counts) for function in (serve_weights, take_unrolls)]
+    hosts = [start(function, task, setting, counts) for function in (serve_weights, take_unrolls)]
     addresses = Addresses(*map(_receive, hosts))
-    orders = [start(run_actors, task, way, addresses) for _ in range(_ACTOR_PROCESSES)]
+    num_processes = min(_MAX_ACTOR_PROCESSES, -(-max(numbers) // setting.actors_per_host))
+    orders = [start(run_actors, task, setting, way, addresses) for _ in range(num_processes)]
     measured = []
     for number in numbers:
         for index, order in enumerate(orders):
@@ -54,13 +54,13 @@ def simulate(
                 [
                     actor
                     for actor in range(started, number)
-                    if actor // ACTORS_PER_HOST % _ACTOR_PROCESSES == index
+                    if actor // setting.actors_per_host % num_processes == index
                 ]
             )
         for order in orders:
             _receive(order)
         started = number
-        time.sleep(_SETTLE_SECONDS)
+        time.sleep(setting.settle_seconds)
         pids = [process.pid for process in processes]
         measured.append({"actors": number, **_measure(counts, pids, seconds)})
         for process in processes:
