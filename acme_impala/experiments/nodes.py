@@ -94,13 +94,13 @@ class Peers:
         return Remote(self._learner.dereference(), "learner", life.over)
 
     def weights(
-        self, life: membership.Life, builder: builder_lib.IMPALABuilder
+        self, life: membership.Life, builder: builder_lib.IMPALABuilder, max_age: float
     ) -> host_weights.HostVariables:
         """Makes what actors take their weights from, together with the others of their host."""
         client = self._learner.dereference()
         source = builder.variables_of_actors(Remote(client, "learner", life.over))
         name = f"{client.address} {life.number}"
-        return host_weights.HostVariables(source, name, life.over.is_set)
+        return host_weights.HostVariables(source, name, life.over.is_set, max_age)
 
 
 def seeds(config: ExperimentConfig, node: int, learner_steps: int, *lives: int) -> tuple[int, int]:
@@ -356,7 +356,8 @@ def _act_for(
     stop = lp.stop_event()
     node = f"actor_{index}"
     lives = membership.own_life(), life.number
-    replay, counter, variables = peers.replay(), peers.counter(life), peers.weights(life, builder)
+    replay, counter = peers.replay(), peers.counter(life)
+    variables = peers.weights(life, builder, config.weights_max_age)
     if any(lives):
         cut_back(directory, counter, node)
     environment_seed, action_seed = seeds(config, 1 + index, learner_steps, *lives)
