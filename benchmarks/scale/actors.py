@@ -59,10 +59,11 @@ def _run_actor(number: int, rows: list[Row], setting: Setting, way: Way, address
 
     def begin_unroll() -> int:
         _, (version,) = variables.get_variables(VARIABLE_NAMES)
-        time.sleep(setting.unroll_seconds)
         return int(version)
 
-    write_for_ever(writer, rows, begin_unroll)
+    for begins in write_for_ever(writer, rows, begin_unroll):
+        if begins:  # The rest then comes at once.
+            time.sleep(setting.unroll_seconds)
 
 
 def _variables(learner: acme.VariableSource, way: Way, name: str) -> NewestVariables:
