@@ -1,6 +1,8 @@
 """Actors: one environment, or a batch of them."""
 
+import math
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 
 import acme
@@ -354,19 +356,41 @@ class ActionSampler:
 class NewestVariables(acme.VariableSource):
     """A learner's newest variables, each version of them fetched once for a whole process."""
 
-    def __init__(self, source: acme.VariableSource):
-        """Stands between actors and `source`, the learner or something that stands for it."""
+    def __init__(self, source: acme.VariableSource, max_age: float = 0.0):
+        """Stands between actors and `source`, the learner or something that stands for it.
+
+        Args:
+            source: of the variables.
+            max_age: seconds for which what was the newest is given without asking again.
+        """
         self._source = source
+        self._max_age = max_age
         self._fetched: dict[str, list[np.ndarray]] = {"policy_version": [None]}
+        self._newest_at = -math.inf
         self._lock = threading.Lock()
 
     def get_variables(self, names: Sequence[str]) -> list[list[np.ndarray]]:
-        """Returns variables by the names that the learner knows, all of the same learner step."""
+        """Returns variables by the names that the learner knows, all of the same learner step.
+
+        The learner is asked after this call has begun; by whichever of several calls at once.
+        """
+        called_at = time.monotonic()
         with self._lock:
-            if self._source.get_variables(["policy_version"])[0] != self._fetched["policy_version"]:
-                variables = self._source.get_variables(VARIABLE_NAMES)
-                self._fetched = dict(zip(VARIABLE_NAMES, variables, strict=True))
+            if self._newest_at < called_at - self._max_age:
+                self._newest_at = self._refresh()
             return [self._fetched[name] for name in names]
+
+    def _refresh(self) -> float:
+        """Fetches variables, if there are newer ones. One thread at a time calls it.
+
+        Returns:
+            When, by `time.monotonic`, they were the newest at the least.
+        """
+        now = time.monotonic()
+        if self._source.get_variables(["policy_version"])[0] != self._fetched["policy_version"]:
+            variables = self._source.get_variables(VARIABLE_NAMES)
+            self._fetched = dict(zip(VARIABLE_NAMES, variables, strict=True))
+        return now
 
 
 class HeldBehind(acme.VariableSource):

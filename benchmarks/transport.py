@@ -4,6 +4,7 @@ import itertools
 import multiprocessing
 import tempfile
 import threading
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import dm_env
@@ -80,18 +81,38 @@ def _write(task: Task, port: int):
 
 
 def _write_batch(task: Task, port: int, batch: BatchedEnvironment):
-    rows = _record(batch, task.unroll_length)
     writer = replay.UnrollWriter(reverb.Client(f"localhost:{port}"), batch.num_environments)
+    for _ in write_for_ever(writer, record(batch, task.unroll_length)):
+        pass
+
+
+def write_for_ever(
+    writer: replay.UnrollWriter, rows: list[Row], begin_unroll: Callable[[], int] = lambda: 0
+) -> Iterator[bool]:
+    """Writes recorded rows, again and again.
+
+    Args:
+        writer: of as many environments.
+        rows: what they did.
+        begin_unroll: called when an unroll begins; returns the version of the policy that acts.
+
+    Yields:
+        After every row, whether it was the first of an unroll.
+    """
+    version = 0
     for row in itertools.cycle(rows):
         writer.open_row(row.observation, row.first)
-        if writer.unroll_begins:
+        begins = writer.unroll_begins
+        if begins:
             writer.flush()
-        writer.act(row.action, row.logits, (), 0)
+            version = begin_unroll()
+        writer.act(row.action, row.logits, (), version)
         writer.act_nowhere(row.last)
         writer.close_row(row.reward, row.discount)
+        yield begins
 
 
-def _record(batch: BatchedEnvironment, num_rows: int) -> list[Row]:
+def record(batch: BatchedEnvironment, num_rows: int) -> list[Row]:
     """Plays with random actions."""
     num_actions = batch.action_spec().num_values
     rng = np.random.default_rng(0)

@@ -84,6 +84,9 @@ flags.DEFINE_integer("evaluate_every", None, "Environment frames between evaluat
 flags.DEFINE_integer("evaluation_episodes", 20, "Whole games of each task in an evaluation.")
 flags.DEFINE_bool("greedy_evaluation", False, "Evaluate the likeliest actions, not samples.")
 flags.DEFINE_float("target_return", None, "End the run when an evaluation's mean reaches this.")
+flags.DEFINE_float(
+    "weights_max_age", 0.0, "Seconds for which a host's actors do not ask for newer weights."
+)
 flags.DEFINE_float("checkpoint_seconds", 60.0, "Seconds between checkpoints.")
 
 flags.DEFINE_bool("sticky_actions", False, "Atari: repeat the last action with probability 0.25.")
@@ -143,6 +146,7 @@ def make_config(preset: presets.Preset) -> acme_impala.ExperimentConfig:
         evaluation_episodes=FLAGS.evaluation_episodes,
         greedy_evaluation=FLAGS.greedy_evaluation,
         target_return=FLAGS.target_return,
+        weights_max_age=FLAGS.weights_max_age,
         checkpoint_seconds=FLAGS.checkpoint_seconds,
     )
 

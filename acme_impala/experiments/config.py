@@ -35,6 +35,8 @@ class ExperimentConfig:
         evaluation_episodes: whole games of each task in an evaluation.
         greedy_evaluation: evaluate the likeliest actions instead of sampling.
         target_return: the run ends as soon as an evaluation's mean return reaches this.
+        weights_max_age: seconds for which the actors of a host act by what were the newest weights
+            without asking the learner again (docs/scale.md).
         checkpoint_seconds: between checkpoints. One more is written at the end.
         checkpoints_to_keep: older ones are deleted.
 
@@ -52,6 +54,7 @@ class ExperimentConfig:
     evaluation_episodes: int = 20
     greedy_evaluation: bool = False
     target_return: float | None = None
+    weights_max_age: float = 0.0
     checkpoint_seconds: float = 60.0
     checkpoints_to_keep: int = 3
 
@@ -68,6 +71,11 @@ class ExperimentConfig:
             _require_positive(name, getattr(self, name))
         if self.evaluate_every is not None:
             _require_positive("evaluate_every", self.evaluate_every)
+        if not 0 <= self.weights_max_age < math.inf:
+            raise ValueError(
+                f"weights_max_age must be a number of seconds, got {self.weights_max_age}. "
+                "0 asks for the newest weights whenever an unroll begins."
+            )
         if not self.checkpoint_seconds > 0:
             raise ValueError(f"checkpoint_seconds must be positive, got {self.checkpoint_seconds}.")
         if self.target_return is not None and math.isnan(self.target_return):

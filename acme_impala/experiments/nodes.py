@@ -25,6 +25,7 @@ from acme_impala.experiments import (
     accounts,
     checkpointing,
     heartbeat,
+    host_weights,
     learning_curve,
     logs,
     membership,
@@ -92,6 +93,15 @@ class Peers:
     def learner(self, life: membership.Life) -> Remote:
         """Makes a client of the learner."""
         return Remote(self._learner.dereference(), "learner", life.over)
+
+    def weights(
+        self, life: membership.Life, builder: builder_lib.IMPALABuilder, max_age: float
+    ) -> host_weights.HostVariables:
+        """Makes what actors take their weights from, together with the others of their host."""
+        client = self._learner.dereference()
+        source = builder.variables_of_actors(Remote(client, "learner", life.over))
+        name = f"{client.address} {life.number}"
+        return host_weights.HostVariables(source, name, life.over.is_set, max_age)
 
 
 def seeds(config: ExperimentConfig, node: int, learner_steps: int, *lives: int) -> tuple[int, int]:
@@ -358,7 +368,8 @@ def _act_for(
     stop = lp.stop_event()
     node = f"actor_{index}"
     lives = membership.own_life(), life.number
-    replay, counter, learner = peers.replay(), peers.counter(life), peers.learner(life)
+    replay, counter = peers.replay(), peers.counter(life)
+    variables = peers.weights(life, builder, config.weights_max_age)
     if any(lives):
         cut_back(directory, counter, node)
     environment_seed, action_seed = seeds(config, 1 + index, learner_steps, *lives)
@@ -367,7 +378,6 @@ def _act_for(
     tasks = environments.tasks_of(config.environment_factory)
     tasks_of_batches = layout.tasks_of_batches(index)
     names = [getattr(task, "name", "the environment") for task in tasks]
-    variables = acting.NewestVariables(builder.variables_of_actors(learner))
     pulse = heartbeat.current()
     should_stop = pulse.asked_while_waiting(
         life.over.is_set, "room in the queue", on=["replay", "learner"]
@@ -438,12 +448,13 @@ def _act_for(
             replay_lib.in_background(functools.partial(actor.close, 0.0))
             return False
 
-    are_complete = run_in_threads(
-        [
-            functools.partial(act_in, *each)
-            for each in zip(tasks_of_batches, batches, actors, strict=True)
-        ]
-    )
+    with contextlib.closing(variables):
+        are_complete = run_in_threads(
+            [
+                functools.partial(act_in, *each)
+                for each in zip(tasks_of_batches, batches, actors, strict=True)
+            ]
+        )
     for log in (recorder, *task_logs.values()):
         log.close()
     ledger.close(entry()._replace(is_complete=int(all(are_complete)), has_ended=1))

@@ -14,9 +14,9 @@ from benchmarks.tasks import TASKS
 from benchmarks.timing import Timing
 
 
-def run(*flags):
+def run(*flags, module="benchmarks"):
     return subprocess.run(
-        [sys.executable, "-m", "benchmarks", *flags],
+        [sys.executable, "-m", module, *flags],
         cwd=ROOT,
         capture_output=True,
         text=True,

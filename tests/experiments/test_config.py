@@ -34,6 +34,8 @@ def make_config(**changes):
         ("checkpoints_to_keep", 0),
         ("evaluate_every", 0),
         ("evaluate_every", 2.5),
+        ("weights_max_age", -1.0),
+        ("weights_max_age", math.nan),
         ("checkpoint_seconds", 0.0),
         ("checkpoint_seconds", -1.0),
         ("checkpoint_seconds", math.nan),
