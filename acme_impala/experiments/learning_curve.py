@@ -43,6 +43,8 @@ def plot(directory: RunDirectory, title: str, tasks: Sequence[str] = ()):
             _draw(axis, task, training, evaluations, f"episode_return/{task}", None)
         if is_normalized:
             _draw_suite(axes[len(tasks)], evaluations)
+        for axis in axes[: len(tasks) + is_normalized]:
+            axis.locator_params(axis="x", nbins=5)  # More numbers run into each other.
         for axis in axes[len(tasks) + is_normalized :]:
             axis.set_axis_off()
     else:
