@@ -3,15 +3,13 @@
 import contextlib
 import dataclasses
 import os
-import pathlib
-import shutil
 import socket
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 
-import psutil
-
-from acme_impala.experiments import layout
+from acme_impala.experiments import layout, ray_warden
 
 _CONNECT_SECONDS = 5.0
 # Ray's names for what has a name of its own here.
@@ -19,8 +17,10 @@ _RAY_NAMES = {"cpus": "CPU", "gpus": "GPU", "memory": "memory"}
 # Ray's own store of objects, of which a program has none; the least that Ray takes.
 _OBJECT_STORE_BYTES = 80 << 20
 _TEMPORARY_PREFIX = "impala-ray-"
-# Of a socket's path there may be 107 bytes, of which Ray takes these for itself.
-_LONGEST_TEMPORARY = 107 - len("/session_2026-11-26_12-00-00_123456_1234567/sockets/plasma_store")
+# Of a socket's path there may be 107 bytes, of which Ray takes many for itself.
+_LONGEST_BASE = 107 - len(
+    f"/{_TEMPORARY_PREFIX}12345678/session_2026-11-26_12-00-00_123456_1234567/sockets/plasma_store"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -224,17 +224,13 @@ def _actor_options(group: str, need: Mapping[str, float]) -> dict:
 
 @contextlib.contextmanager
 def _temporary_directory() -> Iterator[str]:
-    """A folder for Ray's sockets and logs; what killed launchers have left behind goes too."""
-    name = f"{_TEMPORARY_PREFIX}{os.getpid()}"
-    base = pathlib.Path(tempfile.gettempdir())
-    if len(str(base / name)) > _LONGEST_TEMPORARY:
-        base = pathlib.Path("/tmp")
-    for path in base.glob(f"{_TEMPORARY_PREFIX}*"):
-        if not psutil.pid_exists(int(path.name.removeprefix(_TEMPORARY_PREFIX))):
-            shutil.rmtree(path, ignore_errors=True)
-    path = base / name
-    path.mkdir(mode=0o700, exist_ok=True)
+    """A folder for Ray's sockets and logs, which goes, with its daemons, when this process does."""
+    base = tempfile.gettempdir()
+    if len(base) > _LONGEST_BASE:
+        base = "/tmp"
+    folder = tempfile.mkdtemp(prefix=_TEMPORARY_PREFIX, dir=base)
+    warden = subprocess.Popen([sys.executable, ray_warden.__file__, folder], stdin=subprocess.PIPE)
     try:
-        yield str(path)
+        yield folder
     finally:
-        shutil.rmtree(path, ignore_errors=True)
+        warden.communicate()

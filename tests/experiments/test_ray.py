@@ -40,10 +40,9 @@ def assert_balanced(directory):
     return total
 
 
-def rays_folders(command):
-    """Folders that Ray may have left behind, here or where paths are shorter."""
-    name = f"impala-ray-{command.process.pid}"
-    return list(pathlib.Path("/tmp").glob(name))
+def rays_folders():
+    """Folders of Ray's, there or where paths are shorter."""
+    return set(pathlib.Path("/tmp").glob("impala-ray-*"))
 
 
 def wait_until_gone(command):
@@ -60,6 +59,7 @@ def story(tmp_path_factory):
     path = tmp_path_factory.mktemp("ray")
     directory = RunDirectory(str(path / "run"))
     story = SimpleNamespace(directory=directory)
+    folders = rays_folders()
     flags = ("--launcher=ray", "--checkpoint_seconds=1", "--evaluate_every=2000", FOR_EVER)
     command = train(path, "--num_actors=2", *flags)
 
@@ -80,17 +80,18 @@ def story(tmp_path_factory):
     story.status = command.wait()
     story.output = command.output
     story.left = wait_until_gone(command)
+    story.total = assert_balanced(directory)
     # Of the processes that were killed there are TensorFlow's.
     story.temporary = [
         *(path for path in command.temporary.iterdir() if "__autograph" not in path.name),
-        *rays_folders(command),
+        *(rays_folders() - folders),
     ]
 
     command = train(path, "--num_actors=1", *flags)
     begin = newest(directory)
     command.wait_until(lambda: learned(directory) > begin + 500)
     command.process.kill()
-    story.left_by_killed = wait_until_gone(command)
+    story.left_by_killed = [*wait_until_gone(command), *(rays_folders() - folders)]
     command.kill()
     story.newest_of_killed = newest(directory)
     return story
@@ -109,9 +110,8 @@ def test_who_dies_is_replaced_and_every_frame_is_accounted_for(story):
     for name in ("actor_1", "learner"):
         assert f"{name} (process " in story.output
     assert story.output.count("was killed by signal 9, death 1 of 5 in 600 s") == 2
-    total = assert_balanced(story.directory)
-    assert total["dropped_learner_died"] > 0
-    assert total["learned_fresh"] >= 1000
+    assert story.total["dropped_learner_died"] > 0
+    assert story.total["learned_fresh"] >= 1000
 
 
 def test_a_hosts_order_to_end_saves_everything_and_leaves_nothing(story):
