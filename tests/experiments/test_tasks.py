@@ -68,7 +68,8 @@ def test_tasks_that_differ_in_speed_have_the_same_share(tmp_path):
     assert abs(shares[0] - shares[1]) <= 2 * 4 * 10
     assert sum(shares) <= frames["learned_fresh"]
     for name in ("a", "b"):
-        assert len(column(directory, "evaluator", f"episode_return/{name}")) >= 2
+        # One at least: what cores the machine has left are the evaluator's.
+        assert column(directory, "evaluator", f"episode_return/{name}")
         assert logs.read_rows(directory.logs / f"task_{name}_actor_0.csv")
     assert directory.learning_curve.exists()
 
