@@ -134,6 +134,7 @@ def connected(options: RayOptions, groups: Mapping[str, int]) -> Iterator[dict[s
 
 def _import_ray():
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # It would report home.
+    os.environ.setdefault("RAY_worker_niceness", "0")  # Nodes have their own; Ray's would be 15.
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # Two actors may say the same, and both count.
     try:
         import ray

@@ -82,7 +82,7 @@ def main(arguments):
         network_factory=NetworkFactory(failure, os.getpid(), config.network_factory),
     )
     try:
-        launch(config, 1, launch_type=launch_type, ray=RayOptions(max_deaths=2))
+        launch(config, 1, launch_type=launch_type, ray=RayOptions(max_deaths=1))
     except (ValueError, NodeFailedError) as error:
         sys.exit(str(error))
 

@@ -134,11 +134,11 @@ def test_when_the_launcher_is_killed_its_cluster_ends_too(story):
     assert story.newest_of_killed > 0
 
 
-def test_a_node_that_fails_again_and_again_ends_the_run_with_its_traceback(tmp_path):
+def test_a_node_that_dies_too_often_ends_the_run_with_its_traceback(tmp_path):
     failing = "tests/experiments/launch_failing.py"
     command = Command(tmp_path, failing, "actor", "ray", tmp_path / "run")
     assert command.wait() == 1
-    assert "death 2 of 2 in 600 s: the run ends." in command.output
+    assert "death 1 of 1 in 600 s: the run ends." in command.output
     assert "RuntimeError: the game crashed at step 31" in command.output
     assert wait_until_gone(command) == []
 
