@@ -2,9 +2,9 @@
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
-# Tests of programs that take all cores and must end in time: one after the other.
+# Tests that take all cores, and of which some must end in time: one after the other.
 PROGRAMS := $(addprefix tests/experiments/test_,launching.py lost_environments.py program.py \
-	replay_runs.py single_process.py tasks.py) tests/launch tests/benchmarks tests/test_interop.py
+	replay_runs.py single_process.py tasks.py) tests/benchmarks
 
 .PHONY: demo test bench venv lock clean
 
