@@ -218,7 +218,7 @@ def _end_while_starting(shell: psutil.Process):
     Their shells ignore signals, and a process begins as its parent was. Such a node has done
     nothing yet.
     """
-    with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError):
+    with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
         for process in shell.children(recursive=True):
             status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
             ignored = int(re.search(r"SigIgn:\s*([0-9a-f]+)", status).group(1), 16)
