@@ -1,6 +1,7 @@
 """Experiments and commands that the tests of this folder run."""
 
 import contextlib
+import json
 import os
 import pathlib
 import signal
@@ -133,6 +134,26 @@ def train(directory, *flags, **environment):
         *flags,
         **environment,
     )
+
+
+def learned(directory):
+    """The environment frames that the learner has logged last; 0 before that."""
+    return (column(directory, "learner", "frames") or [0.0])[-1]
+
+
+def total(directory):
+    """Where every acted frame went, as the run says."""
+    return json.loads((directory.accounts / "total.json").read_text())
+
+
+def assert_balanced(directory):
+    """Every frame was learned, dropped, queued, or in an unroll that was not full."""
+    frames = total(directory)
+    parts = [frames[name] for name in ("learned_fresh", "queued", "in_hand")]
+    parts += [number for name, number in frames.items() if name.startswith("dropped")]
+    assert frames["difference"] == 0
+    assert frames["acted"] == sum(parts)
+    return frames
 
 
 def column(directory, node, name):

@@ -13,7 +13,7 @@ from acme_impala import ExperimentConfig, make_program
 from acme_impala.experiments import checkpointing, launch, logs, run_directory
 from acme_impala.experiments.run_directory import RunDirectory
 
-from .runs import ENDED_EARLY, Command, catch_config, column, train
+from .runs import ENDED_EARLY, Command, catch_config, column, learned, train
 
 FOR_EVER = "--num_frames=1000000000"
 SHUTDOWN_SECONDS = 3.0
@@ -27,11 +27,6 @@ def newest_time(directory):
         with contextlib.suppress(FileNotFoundError):  # Deleted meanwhile.
             times.append(path.stat().st_mtime)
     return max(times)
-
-
-def learned(directory):
-    """The environment frames that the learner has logged last; 0 before that."""
-    return (column(directory, "learner", "frames") or [0.0])[-1]
 
 
 def ending(command, status, seconds, directory=None):

@@ -1,6 +1,5 @@
 """The program on Ray: real clusters on this machine, and deaths of every kind of process."""
 
-import json
 import pathlib
 import signal
 import subprocess
@@ -13,31 +12,16 @@ import pytest
 from acme_impala.experiments import RayOptions, checkpointing, ray_cluster
 from acme_impala.experiments.run_directory import RunDirectory
 
-from .runs import ENDED_EARLY, ROOT, Command, column, train
+from .runs import ENDED_EARLY, ROOT, Command, assert_balanced, column, learned, train
 
 FOR_EVER = "--num_frames=1000000000"
 GONE_SECONDS = 60.0  # Ray looks after its own processes in no hurry.
-
-
-def learned(directory):
-    """The environment frames that the learner has logged last; 0 before that."""
-    return (column(directory, "learner", "frames") or [0.0])[-1]
 
 
 def ledgers(directory):
     """Who has acted: actor, its life, the learner's life."""
     paths = directory.accounts.glob("actor_*.ledger")
     return {(name, int(a), int(b)) for name, a, b in (path.stem.split(".") for path in paths)}
-
-
-def assert_balanced(directory):
-    """Every frame was learned, dropped, queued, or in an unroll that was not full."""
-    total = json.loads((directory.accounts / "total.json").read_text())
-    parts = [total[name] for name in ("learned_fresh", "queued", "in_hand")]
-    parts += [number for name, number in total.items() if name.startswith("dropped")]
-    assert total["difference"] == 0
-    assert total["acted"] == sum(parts)
-    return total
 
 
 def rays_folders():

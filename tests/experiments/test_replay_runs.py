@@ -1,7 +1,6 @@
 """Runs with a replay table: every frame is accounted for, and the table is there again after."""
 
 import dataclasses
-import json
 import signal
 
 import pytest
@@ -11,6 +10,7 @@ from acme_impala.experiments import checkpointing, launch
 from acme_impala.experiments.run_directory import RunDirectory
 from acme_impala.replay_config import ReplayConfig
 
+from . import runs
 from .runs import ENDED_EARLY, catch_config, column, train
 
 
@@ -20,20 +20,9 @@ def replaying(config, **fields):
     )
 
 
-def total(directory):
-    return json.loads((directory.accounts / "total.json").read_text())
-
-
 def assert_balanced(directory):
-    frames = total(directory)
-    assert frames["difference"] == 0
-    assert frames["acted"] == sum(
-        frames[name]
-        for name in (
-            "learned_fresh", "dropped_lag", "dropped_nonfinite", "dropped_filling",
-            "dropped_restart", "queued", "in_hand",
-        )
-    )  # fmt: skip
+    frames = runs.assert_balanced(directory)
+    assert frames["dropped_killed"] == frames["dropped_learner_died"] == 0
     return frames
 
 
