@@ -59,10 +59,27 @@ class LearnerEntry(NamedTuple):
     dropped_nonfinite_before: int = 0
     taken: int = 0
 
+    @classmethod
+    def at(cls, frame_counts: Mapping[str, int]) -> "LearnerEntry":
+        """The first entry of a life that begins with these frame counts."""
+        return cls(**{f"{name}_before": n for name, n in frame_counts.items()})
+
+    @property
+    def counts_before(self) -> dict[str, int]:
+        """The frame counts that the life began with."""
+        return {
+            name.removesuffix("_before"): n for name, n in self._asdict().items() if name != "taken"
+        }
+
     @property
     def taken_before(self) -> int:
         """Fresh frames that had been learned or dropped when the life began."""
-        return self.fresh_before + self.dropped_lag_before + self.dropped_nonfinite_before
+        return taken(self.counts_before)
+
+
+def taken(frame_counts: Mapping[str, int]) -> int:
+    """Fresh frames that were learned or dropped, of a learner's `frame_counts`."""
+    return sum(frame_counts.values()) - frame_counts["replayed"]
 
 
 class Ledger:
@@ -91,10 +108,9 @@ def open_actors(directory: RunDirectory, actor: str, life: int, learner_life: in
     return Ledger(path, ActorEntry())
 
 
-def open_learners(directory: RunDirectory, life: int, frame_counts: Mapping[str, int]) -> Ledger:
-    """Opens the ledger of a life of the learner, which begins with these frame counts."""
-    before = {f"{name}_before": n for name, n in frame_counts.items()}
-    return Ledger(directory.accounts / f"learner.{life}{_SUFFIX}", LearnerEntry(**before))
+def open_learners(directory: RunDirectory, life: int, entry: LearnerEntry) -> Ledger:
+    """Opens the ledger of a life of the learner with its first entry."""
+    return Ledger(directory.accounts / f"learner.{life}{_SUFFIX}", entry)
 
 
 def actors_with(directory: RunDirectory, learner_life: int) -> dict[tuple[str, int], ActorEntry]:
@@ -140,14 +156,9 @@ def settle(
     if queued is None or not all(actor.is_complete for actor in ended):
         return None
     lives = _read_learners(directory)
-    before = lives[min(lives)]
-    learned = {name: n - getattr(before, f"{name}_before") for name, n in frame_counts.items()}
-    taken_in_last = (
-        frame_counts["fresh"]
-        + frame_counts["dropped_lag"]
-        + frame_counts["dropped_nonfinite"]
-        - lives[learner_life].taken_before
-    )
+    before = lives[min(lives)].counts_before
+    learned = {name: n - before[name] for name, n in frame_counts.items()}
+    taken_in_last = taken(frame_counts) - lives[learner_life].taken_before
     in_hand = sum(actor.in_hand for actor in ended)
     dropped_restart = sum(actor.dropped_restart for _, _, _, actor in _read_actors(directory))
     missing = (

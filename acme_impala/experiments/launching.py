@@ -6,6 +6,7 @@ import pathlib
 import re
 import signal
 import threading
+from collections.abc import Iterator
 
 import launchpad as lp
 import psutil
@@ -117,13 +118,11 @@ def _run(
     if stop_is_wanted.is_set():
         os.kill(os.getpid(), signal.SIGTERM)
     print(open_ports.describe(open_ports.of_program(program)), flush=True)
-    with StatusLog(directory), LiveLine(directory, config.num_frames):
+    with _shown(directory, config):
         try:
             manager.wait()
         except Exception as error:  # Of a thread; its report is below, with its traceback.
             deaths.append(f"a thread: {error!r}")
-        heartbeat.conclude(directory.status)
-    _plot_if_missing(directory, config)
     reports = sorted(directory.failures.iterdir())  # By time.
     if reports:
         name = reports[0].stem.split("-", 1)[1]
@@ -146,21 +145,24 @@ def _run_on_ray(
     variables = _environments(program, config.agent.replay.fraction > 0)
     with ray_cluster.connected(options, groups) as actor_options:
         supervisor = Supervisor(program, directory, variables, options, actor_options)
-        with StatusLog(directory), LiveLine(directory, config.num_frames):
+        with _shown(directory, config):
             try:
                 supervisor.run(stop_is_wanted)
             except DiedTooOftenError as error:
                 reports = sorted(directory.failures.iterdir())
                 last = f" The last traceback:\n\n{reports[-1].read_text()}" if reports else ""
                 raise NodeFailedError(f"{error}{last}") from error
-            finally:
-                heartbeat.conclude(directory.status)
-    _plot_if_missing(directory, config)
 
 
-def _plot_if_missing(directory: RunDirectory, config: ExperimentConfig):
-    """Draws the curve of a run that was too short for an evaluation."""
-    if not directory.learning_curve.exists():
+@contextlib.contextmanager
+def _shown(directory: RunDirectory, config: ExperimentConfig) -> Iterator[None]:
+    """Shows and logs how a program is while it runs, and has its curve drawn by its end."""
+    with StatusLog(directory), LiveLine(directory, config.num_frames):
+        try:
+            yield
+        finally:
+            heartbeat.conclude(directory.status)
+    if not directory.learning_curve.exists():  # The run was too short for an evaluation.
         name = getattr(config.environment_factory, "name", "")
         tasks = environments.task_names(config.environment_factory)
         learning_curve.plot(directory, name, tasks)

@@ -6,9 +6,7 @@ import struct
 from collections.abc import Mapping
 from typing import NamedTuple
 
-# The environment variable with the file descriptor of a pipe, into which a process writes lines.
-EVENTS_VARIABLE = "ACME_IMPALA_EVENTS"
-# The line that asks for the program's end.
+# The line, in the pipe of what a process has to say, that asks for the program's end.
 STOP = "stop"
 _LENGTH = struct.Struct("<Q")
 

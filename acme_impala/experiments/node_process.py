@@ -1,7 +1,10 @@
-"""A process for nodes that a supervisor starts: `python -m acme_impala.experiments.node_process`.
+"""A process for nodes that a supervisor starts.
+
+    python -m acme_impala.experiments.node_process <descriptor> <name>
 
 Its standard input carries `messages`: what to run, and then the news. The end of it is the end of
-whoever started the process, and of the process.
+whoever started the process, and of the process. What it has to say goes as lines into a pipe, of
+which it has the descriptor. Its name is for whoever lists processes.
 """
 
 import os
@@ -25,7 +28,7 @@ _INPUT = 0
 def main():
     """Runs a task to its end."""
     flags.FLAGS([sys.argv[0]])  # Launchpad has some.
-    events = os.fdopen(int(os.environ.pop(messages.EVENTS_VARIABLE)), "w")
+    events = os.fdopen(int(sys.argv[1]), "w")
     is_said = threading.Lock()
 
     def ask_for_stop(*_, **__):

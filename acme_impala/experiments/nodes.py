@@ -171,9 +171,8 @@ class LearnerNode(acme.VariableSource):
         found = continuation.find()
         if found:
             self._checkpointer.restore(found.path)
-        before = self._learner.frame_counts
-        self._ledger = accounts.open_learners(directory, self._life, before)
-        self._entry = accounts.LearnerEntry(**{f"{name}_before": n for name, n in before.items()})
+        self._entry = accounts.LearnerEntry.at(self._learner.frame_counts)
+        self._ledger = accounts.open_learners(directory, self._life, self._entry)
         # What fits between actors and learner: the queues, and batches that are being gathered,
         # wait, are learned from, or are sampled ahead.
         agent, num_tasks = config.agent, len(environments.tasks_of(config.environment_factory))
@@ -227,13 +226,8 @@ class LearnerNode(acme.VariableSource):
 
     def _frames_taken(self) -> int:
         """Fresh environment frames that this life has learned or dropped."""
-        counts = self._learner.frame_counts
-        taken = sum(counts.values()) - counts["replayed"] - self._entry.taken_before
-        return taken + self._frames_filling()
-
-    def _frames_filling(self) -> int:
-        """Environment frames that were only to fill the replay table."""
-        return self._config.agent.frames_per_step * self._dataset.steps_dropped
+        taken = accounts.taken(self._learner.frame_counts) - self._entry.taken_before
+        return taken + self._config.agent.frames_per_step * self._dataset.steps_dropped
 
     def _actors_have_ended(self) -> bool:
         """Whether all actors that run have said their last words."""
@@ -336,25 +330,21 @@ class LearnerCounter(counting.Counter):
         self.restore({"counts": dict(counts), "cache": {}})
 
 
-def act(
-    config: ExperimentConfig,
-    directory: RunDirectory,
-    builder: builder_lib.IMPALABuilder,
-    learner_steps: int,
-    layout: ActorLayout,
-    index: int,
-    peers: Peers,
-):
-    """An actor node: plays, writes unrolls, logs returns, until the program stops.
+def in_every_life(work: Callable[..., None], *args):
+    """A node's work with the learner's process, until the program stops.
 
-    Where the learner's process dies and lives again it begins anew with that, in new episodes.
+    Where that process dies and lives again the work begins anew with it.
+
+    Args:
+        work: called with `args` and each life of the learner's process; ends with that.
+        args: of the work.
     """
     for life in membership.learner_lives():
         with until_over(life):
-            _act_for(config, directory, builder, learner_steps, layout, index, peers, life)
+            work(*args, life)
 
 
-def _act_for(
+def act(
     config: ExperimentConfig,
     directory: RunDirectory,
     builder: builder_lib.IMPALABuilder,
@@ -364,7 +354,7 @@ def _act_for(
     peers: Peers,
     life: membership.Life,
 ):
-    """Acts for one life of the learner's process."""
+    """An actor node in one life of the learner's: plays, writes unrolls, logs returns."""
     stop = lp.stop_event()
     node = f"actor_{index}"
     lives = membership.own_life(), life.number
@@ -567,21 +557,23 @@ def evaluate(
     directory: RunDirectory,
     learner_steps: int,
     peers: Peers,
+    life: membership.Life,
 ):
-    """The evaluator node: plays episodes by frozen weights now and then, and draws the curve."""
-    for life in membership.learner_lives():
-        with until_over(life), tf.device("/CPU:0"):
-            lives = membership.own_life(), life.number
-            if any(lives):
-                cut_back(directory, peers.counter(life), "evaluator")
-            learner = peers.learner(life)
-            evaluator = Evaluator(config, directory, learner_steps, learner, lives)
-            with contextlib.closing(evaluator):
-                _evaluate_for(evaluator, learner, life)
+    """The evaluator node in one life of the learner's.
+
+    It plays episodes by frozen weights now and then, and draws the curve.
+    """
+    lives = membership.own_life(), life.number
+    if any(lives):
+        cut_back(directory, peers.counter(life), "evaluator")
+    learner = peers.learner(life)
+    with tf.device("/CPU:0"):
+        evaluator = Evaluator(config, directory, learner_steps, learner, lives)
+        with contextlib.closing(evaluator):
+            _evaluate_when_due(evaluator, learner, life)
 
 
-def _evaluate_for(evaluator: "Evaluator", learner: Remote, life: membership.Life):
-    """Evaluates for one life of the learner's process."""
+def _evaluate_when_due(evaluator: "Evaluator", learner: Remote, life: membership.Life):
     pulse = heartbeat.current()
     steps = 0
     pulse.measure("evaluation steps", lambda: steps)

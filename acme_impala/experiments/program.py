@@ -168,14 +168,19 @@ def make_program(
         program.add_node(NodesProcess(LEARNER, members, directory, prepare))
     common = (config, directory)
     evaluator_node = lp.PyNode(
-        node(nodes.evaluate, "evaluator"), *common, prepared.learner_steps, peers
+        node(nodes.in_every_life, "evaluator"),
+        nodes.evaluate,
+        *common,
+        prepared.learner_steps,
+        peers,
     )
     prepare = functools.partial(prepare_process, parallel_calls=layout.batches_per_actor + 1)
     with program.group("actor"):
         for index in range(layout.num_actors):
             name = f"actor_{index}"
             actor_node = lp.PyNode(
-                node(nodes.act, name),
+                node(nodes.in_every_life, name),
+                nodes.act,
                 *common,
                 builder,
                 prepared.learner_steps,

@@ -13,9 +13,8 @@ import subprocess
 import sys
 import threading
 
-_EVENTS_VARIABLE = "ACME_IMPALA_EVENTS"
 # Words for what has become of the process.
-NONE, STOP, ENDED = "none", "stop", "ended"
+NONE, ENDED = "none", "ended"
 
 
 class RayPlace:
@@ -44,7 +43,7 @@ class RayPlace:
         """Starts a process; one that runs already is killed.
 
         Args:
-            module: that Python runs.
+            module: that Python runs, with the descriptor of a pipe for its words, and its name.
             data: the beginning of its input.
             num_addresses: that it owns.
             environment: variables, added to the host's.
@@ -60,14 +59,10 @@ class RayPlace:
         addresses = [f"{host}:{port}" for port in _free_ports(num_addresses)]
         events, events_of_process = os.pipe()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module, self._name],  # The name is for who lists processes.
+            [sys.executable, "-m", module, str(events_of_process), self._name],
             stdin=subprocess.PIPE,
             pass_fds=[events_of_process],
-            env={
-                **_environment_without_ray(),
-                **environment,
-                _EVENTS_VARIABLE: str(events_of_process),
-            },
+            env={**_environment_without_ray(), **environment},
         )
         os.close(events_of_process)
         self._input.put(data)
@@ -90,8 +85,8 @@ class RayPlace:
             seconds: to wait.
 
         Returns:
-            (STOP, 0): it wants the program to end; (ENDED, its exit status); (NONE, 0): there is no
-            process, for this place itself is new; None: nothing happened.
+            (a word of its own, 0); (ENDED, its exit status); (NONE, 0): there is no process, for
+            this place itself is new; None: nothing happened.
         """
         if not self._process:
             return NONE, 0

@@ -92,7 +92,7 @@ def _run(
     )
     if found:
         checkpointer.restore(found.path)
-    accounts.open_learners(directory, 0, learner.frame_counts)
+    accounts.open_learners(directory, 0, accounts.LearnerEntry.at(learner.frame_counts))
     table_log = TableLog(agent.replay_client, logs.make_logger(directory, "replay"))
     evaluator = nodes.Evaluator(config, directory, prepared.learner_steps, learner)
     recorder = nodes.ActingRecorder(

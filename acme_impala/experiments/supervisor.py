@@ -214,7 +214,7 @@ class Supervisor:
                 addresses = zip(process.listening, process.addresses, strict=True)
                 print(open_ports.describe(dict(addresses)), flush=True)
             self._publish()
-        elif answer and answer[0] == ray_place.STOP:
+        elif answer and answer[0] == messages.STOP:
             self._wants_stop = True
         elif answer:
             self._bury(process, *answer)
