@@ -2,11 +2,13 @@
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
-# Tests that take all cores, and of which some must end in time: one after the other.
-PROGRAMS := $(addprefix tests/experiments/test_,launching.py lost_environments.py program.py \
-	replay_runs.py single_process.py tasks.py) tests/benchmarks
+# Tests of programs, which take all cores and must end in time: one after the other.
+PROGRAMS := tests/experiments tests/launch tests/benchmarks tests/test_interop.py
+# Of them, those of programs that are killed, stopped, closed or many times larger: `make faults`.
+FAULTS := $(addprefix tests/experiments/test_,ray.py stalls.py private_network.py) \
+	tests/benchmarks/test_scale.py
 
-.PHONY: demo test bench venv lock clean
+.PHONY: demo test faults bench venv lock clean
 
 demo: venv
 	$(PYTHON) launch/train.py --env=gym:CartPole-v1 --num_frames=1000000 --evaluate_every=20000 \
@@ -16,7 +18,10 @@ test: venv
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(PYTHON) -m pytest --numprocesses=2 --dist=loadfile $(PROGRAMS:%=--ignore=%)
-	$(PYTHON) -m pytest $(PROGRAMS)
+	$(PYTHON) -m pytest $(PROGRAMS) $(FAULTS:%=--ignore=%)
+
+faults: venv
+	$(PYTHON) -m pytest $(FAULTS)
 
 bench: venv
 	$(PYTHON) -m benchmarks

@@ -138,8 +138,13 @@ def first_stalled(statuses: Sequence[Status]) -> Stall | None:
     silent = [status for status in statuses if status.is_silent]
     if silent:
         longest = max(silent, key=lambda status: status.silent_seconds)
-        place = longest.host, longest.process
-        together = [status for status in silent if (status.host, status.process) == place]
+        # Their files are not written at the same moment, so some may not count as silent yet.
+        together = [
+            status
+            for status in statuses
+            if (status.host, status.process) == (longest.host, longest.process)
+            and not status.has_ended
+        ]
         named = min(together, key=lambda status: status.serves)
         seconds = named.silent_seconds
         what = "heartbeat" if named.process else "sign of its process"

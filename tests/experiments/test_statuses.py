@@ -60,6 +60,11 @@ def test_a_process_that_is_silent_is_named_by_the_node_that_others_do_not_only_a
     assert first(actor_1={"silent_seconds": 4.0}) is None
 
 
+def test_it_is_named_so_even_while_only_some_of_its_nodes_are_silent_for_long_enough():
+    """A process writes its nodes' files one after the other."""
+    assert first(learner={"silent_seconds": 4.999}, replay={"silent_seconds": 5.001}) == "learner"
+
+
 def test_of_several_silent_processes_the_first_is_named():
     assert first(actor_0={"silent_seconds": 6.0}, actor_1={"silent_seconds": 7.0}) == "actor_1"
 

@@ -190,6 +190,7 @@ def test_evaluating_leaves_the_run_as_it_is_but_for_the_scores(results, root):
         "learning_curve.png",
         "failures",
         "accounts",
+        "status",
         "replay",
         "scores-324.csv",
     }
