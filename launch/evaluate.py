@@ -19,7 +19,6 @@ from absl import app, flags, logging
 from acme_impala import acting, environments
 from acme_impala.experiments import (
     checkpointing,
-    nodes,
     playing,
     run_directory,
     score_table,
@@ -65,7 +64,7 @@ def evaluate(
 ) -> dict[str, list[float]]:
     """Plays whole games of each task by a run's checkpoint; returns their scores by task."""
     scores, policy = {}, None
-    size = min(num_episodes, nodes.most_for_evaluation(tasks[:1]))  # One task after the other.
+    size = min(num_episodes, playing.most_side_by_side(tasks[:1]))  # One task after the other.
     for task in tasks:
         batch = task.batch(seed, size, evaluation=True)
         if policy is None:  # One for all tasks, which are alike.

@@ -21,6 +21,8 @@ _PERIOD_SECONDS = 1.0
 _RATE_SECONDS = 10.0
 # Whoever waits says so again and again. One who has not for so long does not wait any more.
 _WAIT_SECONDS = 2.5
+# The longest that a node waits for another: that may still be starting, and restoring much.
+MOST_WAIT_SECONDS = 600.0
 
 
 class Pulse:
@@ -64,10 +66,30 @@ class Pulse:
     def asked_while_waiting(
         self, should_stop: Callable[[], bool], what: str, on: Sequence[str]
     ) -> Callable[[], bool]:
-        """Makes of a question, which is asked only while the node waits, one that says so."""
+        """Makes of a question, which is asked only while the node waits, one that says so.
+
+        Args:
+            should_stop: the question.
+            what: the node waits for.
+            on: see `Status.waits_on`.
+
+        Returns:
+            The question, which raises TimeoutError where the wait lasts for `MOST_WAIT_SECONDS`
+            without any progress of the node.
+        """
+        count, moved_at = None, 0.0
 
         def ask() -> bool:
+            nonlocal count, moved_at
             self.waits(what, on)
+            since, now, _ = self._waits[what]
+            if count != (count := int(self._count())):
+                moved_at = now
+            if now - max(since, moved_at) > MOST_WAIT_SECONDS:
+                raise TimeoutError(
+                    f"{self._node or 'A node'} has waited for {what} for {MOST_WAIT_SECONDS:g} s: "
+                    f"{' or '.join(on)} hangs, or cannot be reached."
+                )
             return should_stop()
 
         return ask

@@ -16,6 +16,8 @@ from acme_impala.experiments.run_directory import RunDirectory
 
 # Every row has it: environment frames learned from when the row was written.
 FRAMES = "frames"
+# How often a node of a program logs at most.
+LOG_SECONDS = 1.0
 
 
 def make_logger(

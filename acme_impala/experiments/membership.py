@@ -18,8 +18,6 @@ from acme_impala.experiments.messages import News
 
 # The process whose nodes the others call: learner, replay and counter.
 LEARNER = "learner"
-# How long a start may take, with everything that it restores and waits for.
-START_SECONDS = 600.0
 _POLL_SECONDS = 0.2
 _CONNECT_SECONDS = 5.0
 
@@ -77,7 +75,7 @@ class Membership:
             stop: set when the program ends.
 
         Raises:
-            TimeoutError: there is none for `START_SECONDS`.
+            TimeoutError: there is none for `heartbeat.MOST_WAIT_SECONDS`.
         """
 
         def ready() -> bool:
@@ -88,9 +86,10 @@ class Membership:
             while not self._changed.wait_for(ready, _POLL_SECONDS):
                 heartbeat.current().waits(f"a life of the {LEARNER}", on=[LEARNER])
                 waited += _POLL_SECONDS
-                if waited > START_SECONDS:
+                if waited > heartbeat.MOST_WAIT_SECONDS:
                     raise TimeoutError(
-                        f"No learner has come after its life {after} for {START_SECONDS:.0f} s."
+                        f"No learner has come after its life {after} for "
+                        f"{heartbeat.MOST_WAIT_SECONDS:g} s."
                     )
             return None if stop.is_set() else self._learner
 

@@ -1,7 +1,7 @@
 """Actors in their environments, step by step, and the episodes that they play."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import acme
@@ -9,6 +9,11 @@ import dm_env
 import numpy as np
 
 from acme_impala import acting, environments
+
+# Side by side in an evaluation.
+_MAX_ENVIRONMENTS = 32
+# Of environments that are large processes: they stay there between evaluations.
+_MAX_PROCESSES = 4
 
 
 class Episode(NamedTuple):
@@ -177,3 +182,12 @@ class EpisodeWindow:
         self._start, self._start_time = now, time.monotonic()
         self._episodes, self._steps = [], 0
         return summary
+
+
+def most_side_by_side(tasks: Sequence[Callable[[int, bool], dm_env.Environment]]) -> int:
+    """The most environments of each task that an evaluation should play side by side."""
+    if not all(hasattr(task, "batch") for task in tasks):
+        return 1  # A factory of single environments may make large ones.
+    are_large = any(getattr(task, "has_own_processes", False) for task in tasks)
+    most = _MAX_PROCESSES if are_large else _MAX_ENVIRONMENTS
+    return max(1, most // len(tasks))

@@ -26,8 +26,6 @@ POLL_SECONDS = 0.2
 # Actors leave the cores to the learner when it has a batch: else it falls behind, the queue fills
 # up, and unrolls grow old in it.
 _ACTORS_NICENESS = 5
-# How long another node may take to answer; it may still be starting, and restoring much.
-_CALL_SECONDS = 600.0
 # How long the news of a death may take to come here, when the dead one's host has gone with it.
 _NEWS_SECONDS = 120.0
 # The environment variable by which a node's process knows its launcher's process id.
@@ -62,7 +60,7 @@ class Remote:
             if self._over.is_set():  # The other may be gone, and a call to it would never end.
                 raise PeerGoneError(f"{self._name}.{method}")
             future = getattr(self._client.futures, method)(*args, **kwargs)
-            deadline = time.monotonic() + _CALL_SECONDS
+            deadline = time.monotonic() + heartbeat.MOST_WAIT_SECONDS
             while True:
                 try:
                     return future.result(timeout=POLL_SECONDS)
@@ -75,7 +73,7 @@ class Remote:
                         future.cancel()
                         raise TimeoutError(
                             f"The {self._name} has not answered {method}() for "
-                            f"{_CALL_SECONDS:.0f} s: it hangs, or cannot be reached."
+                            f"{heartbeat.MOST_WAIT_SECONDS:g} s: it hangs, or cannot be reached."
                         ) from None
 
         return call

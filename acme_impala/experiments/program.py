@@ -9,10 +9,15 @@ from acme.utils import counting
 from launchpad import address as lp_address
 
 from acme_impala import replay as replay_lib
-from acme_impala.experiments import checkpointing, heartbeat, membership, nodes, preparation
+from acme_impala.experiments import checkpointing, heartbeat, membership, preparation
+from acme_impala.experiments.actor_node import act
 from acme_impala.experiments.config import ExperimentConfig
+from acme_impala.experiments.counts import make_counter
+from acme_impala.experiments.evaluator_node import evaluate
 from acme_impala.experiments.layout import ActorLayout
+from acme_impala.experiments.learner_node import LearnerNode
 from acme_impala.experiments.membership import LEARNER
+from acme_impala.experiments.peers import Peers, in_every_life
 from acme_impala.experiments.processes import SharedEvent, guarded, prepare_process
 from acme_impala.experiments.run_directory import RunDirectory
 
@@ -161,15 +166,15 @@ def make_program(
         replay,
         counter,
     )
-    peers = nodes.Peers(replay, counter, learner_node.create_handle())
+    peers = Peers(replay, counter, learner_node.create_handle())
     prepare = functools.partial(prepare_process, learner=True)
     with program.group(LEARNER):
         members = {"replay": replay_node, "counter": counter_node, LEARNER: learner_node}
         program.add_node(NodesProcess(LEARNER, members, directory, prepare))
     common = (config, directory)
     evaluator_node = lp.PyNode(
-        node(nodes.in_every_life, "evaluator"),
-        nodes.evaluate,
+        node(in_every_life, "evaluator"),
+        evaluate,
         *common,
         prepared.learner_steps,
         peers,
@@ -179,8 +184,8 @@ def make_program(
         for index in range(layout.num_actors):
             name = f"actor_{index}"
             actor_node = lp.PyNode(
-                node(nodes.in_every_life, name),
-                nodes.act,
+                node(in_every_life, name),
+                act,
                 *common,
                 builder,
                 prepared.learner_steps,
@@ -195,13 +200,13 @@ def make_program(
 
 
 def _counter(continuation: checkpointing.Continuation) -> counting.Counter:
-    counter = nodes.make_counter(continuation.counts)
+    counter = make_counter(continuation.counts)
     heartbeat.current().measure("frames", lambda: counter.get_counts()["actor_frames"], serves=True)
     return counter
 
 
-def _learner(directory: RunDirectory, *args) -> nodes.LearnerNode:
+def _learner(directory: RunDirectory, *args) -> LearnerNode:
     """A learner both whose making and whose running are guarded."""
-    learner = guarded(nodes.LearnerNode, LEARNER, directory)(*args)
+    learner = guarded(LearnerNode, LEARNER, directory)(*args)
     learner.run = guarded(learner.run, LEARNER, directory)
     return learner

@@ -12,15 +12,19 @@ from acme_impala.experiments import (
     accounts,
     checkpointing,
     logs,
-    nodes,
     open_ports,
     playing,
     preparation,
     run_directory,
     signals,
 )
+from acme_impala.experiments.actor_node import ActingRecorder
 from acme_impala.experiments.config import ExperimentConfig
+from acme_impala.experiments.counts import make_counter
+from acme_impala.experiments.evaluator_node import Evaluator
+from acme_impala.experiments.learner_node import DRAIN_SECONDS, settle_accounts
 from acme_impala.experiments.progress import LiveLine
+from acme_impala.experiments.seeds import seeds
 from acme_impala.experiments.table_log import TableLog
 
 ROWS_PER_EVALUATION = 10
@@ -63,14 +67,14 @@ def _run(
     config: ExperimentConfig, prepared: preparation.Prepared, stop: threading.Event
 ) -> Mapping[str, float]:
     directory, found = prepared.directory, prepared.checkpoint
-    counter = nodes.make_counter(found.counts if found else {})
+    counter = make_counter(found.counts if found else {})
     # Rows are written by frames, not by seconds, so that the same seed gives the same logs.
     log_period = max(1, config.evaluation_period // ROWS_PER_EVALUATION)
     acted = 0  # Environment frames.
     learner_logger = logs.make_logger(
         directory, "learner", every=log_period, clock=lambda: learner.frames
     )
-    environment_seed, action_seed = nodes.seeds(config, 1, prepared.learner_steps)
+    environment_seed, action_seed = seeds(config, 1, prepared.learner_steps)
     environment = config.environment_factory(environment_seed, False)
     agent = agent_lib.IMPALA(
         prepared.environment_spec,
@@ -94,8 +98,8 @@ def _run(
         checkpointer.restore(found.path)
     accounts.open_learners(directory, 0, accounts.LearnerEntry.at(learner.frame_counts))
     table_log = TableLog(agent.replay_client, logs.make_logger(directory, "replay"))
-    evaluator = nodes.Evaluator(config, directory, prepared.learner_steps, learner)
-    recorder = nodes.ActingRecorder(
+    evaluator = Evaluator(config, directory, prepared.learner_steps, learner)
+    recorder = ActingRecorder(
         config,
         directory,
         "actor_0",
@@ -127,7 +131,7 @@ def _run(
                 evaluate()
             if frames >= config.num_frames or evaluator.reached_target or stop.is_set():
                 break
-        queued = agent.drain(nodes.DRAIN_SECONDS)
+        queued = agent.drain(DRAIN_SECONDS)
         checkpointer.save(counter.get_counts())
     for part in (learner_logger, table_log, recorder, evaluator, environment, agent):
         part.close()
@@ -140,5 +144,5 @@ def _run(
         has_ended=1,
     )
     accounts.open_actors(directory, "actor_0", 0, 0).close(entry)
-    nodes.settle_accounts(directory, learner, frames_per_step, agent.steps_dropped, queued)
+    settle_accounts(directory, learner, frames_per_step, agent.steps_dropped, queued)
     return evaluator.summary or {}

@@ -111,6 +111,26 @@ def test_a_question_that_is_asked_while_waiting_says_so():
     assert ask()
 
 
+def test_a_wait_without_progress_ends_with_a_name(clock):
+    pulse, count = heartbeat.Pulse("actor_0"), 0
+    pulse.measure("agent steps", lambda: count)
+    ask = pulse.asked_while_waiting(lambda: False, "room in the queue", on=["replay", "learner"])
+
+    def wait(seconds):
+        for _ in range(int(seconds)):
+            clock[0] += 1.0
+            assert not ask()
+
+    wait(600)
+    count += 1
+    wait(600)
+    clock[0] += 3600.0  # The process was stopped, or worked on something else.
+    wait(600)
+    message = "actor_0 has waited for room in the queue for 600 s: replay or learner hangs, or"
+    with pytest.raises(TimeoutError, match=message):
+        wait(2)
+
+
 def test_nodes_of_a_process_beat_until_they_end(tmp_path):
     heartbeat.announce(tmp_path, ["learner", "replay"])
     before = read(tmp_path)

@@ -3,14 +3,14 @@
 import pytest
 
 from acme_impala import IMPALAConfig
-from acme_impala.experiments import nodes
+from acme_impala.experiments.counts import LearnerCounter, make_counter
 
 
 class Flaky:
     """A program's counter behind a connection that may be down."""
 
     def __init__(self, **counts):
-        self.counter = nodes.make_counter(counts)
+        self.counter = make_counter(counts)
         self.is_down = False
 
     def increment(self, **counts):
@@ -21,7 +21,7 @@ class Flaky:
 
 def test_the_learners_counts_go_on_from_the_programs_and_are_passed_on_once():
     program = Flaky(learner_steps=5, actor_steps=300)
-    counter = nodes.LearnerCounter(program, IMPALAConfig(frames_per_step=4))
+    counter = LearnerCounter(program, IMPALAConfig(frames_per_step=4))
     counter.exchange()
     assert counter.get_counts()["learner_steps"] == 5
     assert counter.get_counts()["actor_steps"] == 300
@@ -40,7 +40,7 @@ def test_the_learners_counts_go_on_from_the_programs_and_are_passed_on_once():
 
 def test_what_was_learned_from_was_acted_even_before_the_actors_report_it():
     program = Flaky(learner_frames=400, actor_frames=400, actor_steps=100)
-    counter = nodes.LearnerCounter(program, IMPALAConfig(frames_per_step=4))
+    counter = LearnerCounter(program, IMPALAConfig(frames_per_step=4))
     counter.exchange()
     counts = counter.increment(steps=1, frames=80)
     assert (counts["actor_frames"], counts["actor_steps"]) == (480, 120)
@@ -50,7 +50,7 @@ def test_what_was_learned_from_was_acted_even_before_the_actors_report_it():
 
 def test_the_learner_forgets_nothing_that_it_could_not_pass_on():
     program = Flaky(learner_steps=5)
-    counter = nodes.LearnerCounter(program, IMPALAConfig(frames_per_step=4))
+    counter = LearnerCounter(program, IMPALAConfig(frames_per_step=4))
     counter.exchange()
     program.is_down = True
     counter.increment(steps=1, walltime=0.25)
