@@ -2,9 +2,9 @@
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
-# Tests of programs, which take all cores and must end in time: one after the other.
-PROGRAMS := tests/experiments tests/launch tests/benchmarks tests/test_interop.py
-# Of them, those of programs that are killed, stopped, closed or many times larger: `make faults`.
+# A program that is told to end has three seconds; so nothing else runs beside these tests.
+ALONE := tests/experiments/test_program.py
+# Those of programs that are killed, stopped, closed or many times larger: `make faults`.
 FAULTS := $(addprefix tests/experiments/test_,ray.py stalls.py private_network.py) \
 	tests/benchmarks/test_scale.py
 
@@ -17,8 +17,8 @@ demo: venv
 test: venv
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(PYTHON) -m pytest --numprocesses=2 --dist=loadfile $(PROGRAMS:%=--ignore=%)
-	$(PYTHON) -m pytest $(PROGRAMS) $(FAULTS:%=--ignore=%)
+	$(PYTHON) -m pytest --numprocesses=2 --dist=loadfile $(patsubst %,--ignore=%,$(ALONE) $(FAULTS))
+	$(PYTHON) -m pytest $(ALONE)
 
 faults: venv
 	$(PYTHON) -m pytest $(FAULTS)

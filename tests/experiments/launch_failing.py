@@ -4,10 +4,8 @@ python launch_failing.py <which part> <launch type> <workdir>
 """
 
 import dataclasses
-import os
 import sys
 
-import dm_env
 from absl import app
 
 import runs
@@ -15,8 +13,6 @@ from acme_impala.environments import Catch
 from acme_impala.experiments import NodeFailedError, RayOptions, launch
 
 FAILING_STEP = 31  # Of all steps of a process; an episode of Catch has nine.
-# Whether this process made an environment for evaluation, as only the evaluator's does.
-_is_evaluator = False
 
 
 class FailingCatch(Catch):
@@ -35,8 +31,6 @@ class FailingCatch(Catch):
                 raise RuntimeError(f"the game crashed at step {self._all_steps}")
             if self._failure == "reward":
                 return timestep._replace(reward=float("nan"))
-            if self._failure == "observation":
-                return dm_env.transition(0.0, timestep.observation[:3])
         return timestep
 
 
@@ -49,38 +43,13 @@ class EnvironmentFactory:
         self._failure = failure
 
     def __call__(self, seed, evaluation):
-        global _is_evaluator
-        _is_evaluator = _is_evaluator or evaluation
         return FailingCatch(None if evaluation else self._failure, seed)
-
-
-class NetworkFactory:
-    """Makes networks, but not in the process that is to fail."""
-
-    def __init__(self, failure, launcher, network_config):
-        self._failure = failure
-        self._launcher = launcher
-        self._network_config = network_config
-
-    def __call__(self, environment_spec):
-        if os.getpid() != self._launcher:
-            learner = os.environ.get("CUDA_VISIBLE_DEVICES") != "-1"
-            if (self._failure, learner, _is_evaluator) in (
-                ("learner", True, False),
-                ("evaluator", False, True),
-            ):
-                raise RuntimeError(f"no network for the {self._failure}")
-        return self._network_config(environment_spec)
 
 
 def main(arguments):
     _, failure, launch_type, workdir = arguments
     config = runs.catch_config(workdir, num_frames=10_000_000, checkpoint_seconds=1.0)
-    config = dataclasses.replace(
-        config,
-        environment_factory=EnvironmentFactory(failure),
-        network_factory=NetworkFactory(failure, os.getpid(), config.network_factory),
-    )
+    config = dataclasses.replace(config, environment_factory=EnvironmentFactory(failure))
     try:
         launch(config, 1, launch_type=launch_type, ray=RayOptions(max_deaths=1))
     except (ValueError, NodeFailedError) as error:
