@@ -273,7 +273,7 @@ def test_no_call_waits_for_another_process_after_the_stop(name):
         start = time.monotonic()
         with pytest.raises(ConnectionError, match="the learner has gone"):
             ask(variables)
-        assert 0.3 <= time.monotonic() - start < 2.0
+        assert 0.3 <= time.monotonic() - start < 10.0
         variables.close()
 
 
@@ -330,7 +330,7 @@ def test_another_users_process_is_not_asked(context, name):
     with nobody(context, listen_as_stranger, variables._address):
         start = time.monotonic()
         assert ask(variables) == 0
-        assert time.monotonic() - start < 1.0
+        assert time.monotonic() - start < 10.0
         assert variables._server is None
 
 

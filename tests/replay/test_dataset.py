@@ -150,7 +150,7 @@ def test_waiting_ends_with_stop_iteration_when_it_should_stop():
         started = time.monotonic()
         with pytest.raises(StopIteration):
             next(dataset)
-        assert 0.4 < time.monotonic() - started < 1.5
+        assert 0.4 < time.monotonic() - started < 10.0
         with pytest.raises(StopIteration):  # It has ended for good.
             next(dataset)
 
@@ -173,7 +173,7 @@ def test_an_interrupt_of_the_wait_gets_through_and_ends_the_iteration():
             started = time.monotonic()
             with pytest.raises(StopIteration):
                 next(dataset)
-            assert time.monotonic() - started < 2.0
+            assert time.monotonic() - started < 10.0
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
@@ -185,7 +185,7 @@ def test_the_wait_for_a_server_that_went_away_ends_when_it_should_stop():
     started = time.monotonic()
     with pytest.raises(StopIteration):
         next(dataset)
-    assert time.monotonic() - started < 2.0
+    assert time.monotonic() - started < 10.0
 
 
 def test_a_server_that_is_never_up_is_given_up_when_it_should_stop():

@@ -142,7 +142,7 @@ def test_draining_gives_up_on_actors_that_never_end():
         next(dataset)
         started = time.monotonic()
         assert dataset.drain(lambda: False, seconds=0.5) is None
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 10.0
 
 
 def test_an_unroll_goes_when_it_was_replayed_as_often_as_it_may_be():
