@@ -14,7 +14,11 @@ import os
 import signal
 import sys
 
-signal.signal(signal.SIGINT, signal.SIG_DFL)  # Nothing has begun that Ctrl-C should end in order.
+# The exit status of a run that was told to end and can be continued: EX_TEMPFAIL of sysexits.h.
+ENDED_EARLY = 75
+# Nothing has begun that should end in order.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+signal.signal(signal.SIGTERM, lambda *_: os._exit(ENDED_EARLY))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow is talkative when imported.
 import acme_impala  # Before TensorFlow: it turns on the kernels that TensorFlow leaves off.
 
@@ -37,8 +41,6 @@ from acme_impala.experiments import (
 )
 
 FLAGS = flags.FLAGS
-# The exit status of a run that was told to end and can be continued: EX_TEMPFAIL of sysexits.h.
-ENDED_EARLY = 75
 
 flags.DEFINE_string(
     "env",

@@ -118,6 +118,8 @@ def prepare_process(*, learner: bool = False, parallel_calls: int = 1):
     stop = lp.stop_event()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: _end_in_order(stop))
+    if stop.is_set():  # A SIGTERM came before, and Launchpad, which has heeded it, told nobody.
+        _end_program()
     logging.set_verbosity(logging.WARNING)
     if learner:
         threads = len(os.sched_getaffinity(0))
@@ -205,8 +207,12 @@ def _end_in_order(stop: threading.Event):
     if not stop.is_set():
         if not membership.is_supervised():  # Else the word comes back when all have been told.
             stop.set()
-        with contextlib.suppress(ProcessLookupError):
-            lp.stop()
+        _end_program()
+
+
+def _end_program():
+    with contextlib.suppress(ProcessLookupError):
+        lp.stop()
 
 
 def _end_with(launcher: int):

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 
-from acme_impala.experiments import layout, ray_warden
+from acme_impala.experiments import layout, ray_warden, signals
 
 _CONNECT_SECONDS = 5.0
 # Ray's names for what has a name of its own here.
@@ -119,7 +119,8 @@ def connected(options: RayOptions, groups: Mapping[str, int]) -> Iterator[dict[s
                 "_temp_dir": stack.enter_context(_temporary_directory()),
             }
         try:
-            ray.init(options.address or "local", logging_level="WARNING", **settings)
+            with signals.kept():  # Ray's would end the launcher at once.
+                ray.init(options.address or "local", logging_level="WARNING", **settings)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             raise ValueError(
                 f"Ray could not be {'reached' if options.address else 'started'}: {error}"

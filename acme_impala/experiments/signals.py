@@ -25,9 +25,18 @@ def heeded() -> Iterator[threading.Event]:
             signal.default_int_handler(number, frame)
         stop.set()
 
-    before = {number: signal.signal(number, handle) for number in _NUMBERS}
-    try:
+    with kept():
+        for number in _NUMBERS:
+            signal.signal(number, handle)
         yield stop
+
+
+@contextlib.contextmanager
+def kept() -> Iterator[None]:
+    """Puts back who has handled Ctrl-C and SIGTERM; call it in the main thread."""
+    before = {number: signal.getsignal(number) for number in _NUMBERS}
+    try:
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler or signal.SIG_DFL)  # None: set by other than Python.
