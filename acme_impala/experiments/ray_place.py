@@ -8,9 +8,11 @@ local program, and none of Ray's.
 import contextlib
 import os
 import queue
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 
 # Words for what has become of the process.
@@ -58,18 +60,19 @@ class RayPlace:
         self._input, self._events = queue.Queue(), queue.Queue()
         addresses = [f"{host}:{port}" for port in _free_ports(num_addresses)]
         events, events_of_process = os.pipe()
+        folder = tempfile.mkdtemp(prefix="impala-node-")  # Of what it leaves when it is killed.
         self._process = subprocess.Popen(
             [sys.executable, "-m", module, str(events_of_process), self._name],
             stdin=subprocess.PIPE,
             pass_fds=[events_of_process],
-            env={**_environment_without_ray(), **environment},
+            env={**_environment_without_ray(), **environment, "TMPDIR": folder},
         )
         os.close(events_of_process)
         self._input.put(data)
         for function, arguments in (
             (_write, (self._process, self._input)),
             (_listen, (events, self._events)),
-            (_wait, (self._process, self._events)),
+            (_wait, (self._process, folder, self._events)),
         ):
             threading.Thread(target=function, args=arguments, daemon=True).start()
         return socket.gethostname(), self._process.pid, addresses
@@ -118,8 +121,10 @@ def _listen(events: int, found: "queue.Queue[tuple[str, int]]"):
             found.put((line.strip(), 0))
 
 
-def _wait(process: subprocess.Popen, found: "queue.Queue[tuple[str, int]]"):
-    found.put((ENDED, process.wait()))
+def _wait(process: subprocess.Popen, folder: str, found: "queue.Queue[tuple[str, int]]"):
+    status = process.wait()
+    shutil.rmtree(folder, ignore_errors=True)
+    found.put((ENDED, status))
 
 
 def _free_ports(number: int) -> list[int]:

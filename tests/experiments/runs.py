@@ -68,7 +68,7 @@ class Command:
             with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
                 if process.status() == psutil.STATUS_ZOMBIE:
                     continue
-                if process.environ().get("TMPDIR") == str(self.temporary):
+                if process.environ().get("TMPDIR", "").startswith(str(self.temporary)):
                     found.append(process)
         return found
 

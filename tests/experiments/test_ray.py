@@ -65,11 +65,7 @@ def story(tmp_path_factory):
     story.output = command.output
     story.left = wait_until_gone(command)
     story.total = assert_balanced(directory)
-    # Of the processes that were killed there are TensorFlow's.
-    story.temporary = [
-        *(path for path in command.temporary.iterdir() if "__autograph" not in path.name),
-        *(rays_folders() - folders),
-    ]
+    story.temporary = [*command.temporary.iterdir(), *(rays_folders() - folders)]
 
     command = train(path, "--num_actors=1", *flags)
     begin = newest(directory)
