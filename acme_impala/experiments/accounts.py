@@ -155,7 +155,7 @@ def settle(
     killed = [actor for actor in last if not actor.has_ended]
     if queued is None or not all(actor.is_complete for actor in ended):
         return None
-    lives = _read_learners(directory)
+    lives = learners(directory)
     before = lives[min(lives)].counts_before
     learned = {name: n - before[name] for name, n in frame_counts.items()}
     taken_in_last = taken(frame_counts) - lives[learner_life].taken_before
@@ -228,7 +228,7 @@ def _read_actors(directory: RunDirectory) -> Iterator[tuple[str, int, int, Actor
         yield actor, int(life), int(learner_life), ActorEntry(*_read(path))
 
 
-def _read_learners(directory: RunDirectory) -> dict[int, LearnerEntry]:
+def learners(directory: RunDirectory) -> dict[int, LearnerEntry]:
     """Returns what the learner's lives say; one that died while it started has said nothing."""
     paths = directory.accounts.glob(f"learner.*{_SUFFIX}")
     return {int(path.stem.split(".")[1]): LearnerEntry(*_read(path)) for path in paths}

@@ -1,0 +1,86 @@
+"""A run that is started again and again, and each time told to end at a random moment."""
+
+import pathlib
+import random
+import re
+import signal
+import time
+
+from acme_impala.experiments import accounts
+from acme_impala.experiments.run_directory import RunDirectory
+from tests.chaos import cartpole
+from tests.chaos.remains import Remains
+from tests.experiments import runs
+
+# After the start, in which all of it may lie, or no more than imports.
+_MOMENTS_SECONDS = (1.0, 20.0)
+_UNHEARD = ("Traceback", "did not terminate in time", "Frames are missing")
+
+
+def endure(path, number, seed):
+    """Stops so many starts; returns what does not hold."""
+    rng = random.Random(seed)
+    directory = RunDirectory(str(path / "run"))
+    print("\nstop  seconds after start  of        status  ended after  frames in checkpoint")
+    faults, frames = [], 0
+    for start in range(1, number + 1):
+        moment = rng.uniform(*_MOMENTS_SECONDS)
+        for ledger in directory.accounts.glob("*"):
+            ledger.unlink()  # So that those that are there at the end are this start's.
+        command = cartpole.train(path / f"start_{start}", directory, "--num_actors=2")
+        try:
+            remains = Remains(command)
+            begin = time.monotonic()
+            time.sleep(moment)
+            name, process = ("launcher", command.process) if start % 2 else _node(command, rng)
+            remains.look()
+            told = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            status = command.wait()
+            ended = time.monotonic()
+        finally:
+            command.kill()
+        found = [f"It is left: {what}" for what in remains.find()]
+        found += [f"It has said {words!r}." for words in _UNHEARD if words in command.output]
+        if status != runs.ENDED_EARLY:
+            found.append(f"It has ended with status {status}.")
+        try:
+            before, frames = frames, cartpole.load_checkpoints(directory)
+            _check_frames(directory, before, frames)
+        except Exception as error:
+            found.append(f"{type(error).__name__}: {error}")
+        print(
+            f"{start:4}  {told - begin:17.1f} s  {name:8}  {status:6}  {ended - told:9.1f} s  "
+            f"{frames:20}",
+            *found,
+            flush=True,
+        )
+        if found:
+            faults.append(f"Stop {start}: {' '.join(found)} Its output:\n{command.output[-3000:]}")
+    return faults
+
+
+def _node(command, rng):
+    """Chooses a node's process, which may have to come first; nodes that start are deaf."""
+    command.wait_until(lambda: len(command.nodes()) == 3)
+    name, process = rng.choice(sorted(command.nodes().items()))
+    command.wait_until(lambda: not _is_deaf(process))
+    return name, process
+
+
+def _is_deaf(process):
+    status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
+    ignored = int(re.search(r"SigIgn:\s*([0-9a-f]+)", status).group(1), 16)
+    return bool(ignored & 1 << (signal.SIGTERM - 1))
+
+
+def _check_frames(directory, before, now):
+    """Whether a start has begun where the one before has ended, and all it learned is saved."""
+    entry = accounts.learners(directory).get(0)
+    if entry:
+        assert entry.taken_before == before, f"It began at {entry.taken_before}, not {before}."
+        assert before + entry.taken == now, f"It learned {entry.taken} from {before}, has {now}."
+        if entry.taken:
+            runs.assert_balanced(directory)
+    else:
+        assert now == before, f"It has learned nothing, and there are {now} in place of {before}."
