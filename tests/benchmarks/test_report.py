@@ -23,6 +23,7 @@ END_TO_END = {
     "cpu_us_per_step": 950.0,
     "cores_used": 1.9,
     "cores_used_by_others": 0.1,
+    "seconds_to_first_step": 9.5,
     "pss_mib": 1200.0,
     "seconds": 30.0,
 }

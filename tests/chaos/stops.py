@@ -1,8 +1,6 @@
 """A run that is started again and again, and each time told to end at a random moment."""
 
-import pathlib
 import random
-import re
 import signal
 import time
 
@@ -64,14 +62,8 @@ def _node(command, rng):
     """Chooses a node's process, which may have to come first; nodes that start are deaf."""
     command.wait_until(lambda: len(command.nodes()) == 3)
     name, process = rng.choice(sorted(command.nodes().items()))
-    command.wait_until(lambda: not _is_deaf(process))
+    command.wait_until(lambda: runs.heeds_sigterm(process))
     return name, process
-
-
-def _is_deaf(process):
-    status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
-    ignored = int(re.search(r"SigIgn:\s*([0-9a-f]+)", status).group(1), 16)
-    return bool(ignored & 1 << (signal.SIGTERM - 1))
 
 
 def _check_frames(directory, before, now):

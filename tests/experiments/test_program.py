@@ -13,7 +13,7 @@ from acme_impala import ExperimentConfig, make_program
 from acme_impala.experiments import checkpointing, launch, logs, run_directory
 from acme_impala.experiments.run_directory import RunDirectory
 
-from .runs import ENDED_EARLY, Command, catch_config, column, learned, train
+from .runs import ENDED_EARLY, Command, catch_config, column, heeds_sigterm, learned, train
 
 FOR_EVER = "--num_frames=1000000000"
 SHUTDOWN_SECONDS = 3.0
@@ -222,6 +222,26 @@ def test_an_interrupt_while_the_nodes_start_ends_it_within_three_seconds_too(tmp
     assert command.processes() == []
     print(f"{seconds:.2f} s to the end")
     assert seconds < SHUTDOWN_SECONDS
+
+
+def test_sigterm_while_the_launcher_imports_ends_it_with_the_same_status(tmp_path):
+    command = train(tmp_path, FOR_EVER)
+    command.wait_until(lambda: heeds_sigterm(command.process))
+    status, _ = command.stop(signal.SIGTERM)
+    assert status == ENDED_EARLY, command.output
+    assert not (tmp_path / "run").exists()
+    assert command.processes() == []
+
+
+def test_sigterm_to_a_node_that_has_just_begun_to_listen_ends_it_in_order(tmp_path):
+    """Launchpad listens a moment before the node does."""
+    command = train(tmp_path, FOR_EVER, "--num_actors=1")
+    command.wait_until(lambda: set(command.nodes()) == NODES)
+    actor = command.nodes()["actor/0"]
+    command.wait_until(lambda: heeds_sigterm(actor))
+    actor.terminate()
+    assert command.wait() == ENDED_EARLY, command.output
+    assert command.processes() == []
 
 
 @pytest.fixture(scope="module")

@@ -70,6 +70,14 @@ def story(tmp_path_factory):
     command = train(path, "--num_actors=1", *flags)
     begin = newest(directory)
     command.wait_until(lambda: learned(directory) > begin + 500)
+    story.told_status, _ = command.stop(signal.SIGTERM)
+    story.told_output = command.output
+    story.left_by_told = wait_until_gone(command)
+    assert_balanced(directory)
+
+    command = train(path, "--num_actors=1", *flags)
+    begin = newest(directory)
+    command.wait_until(lambda: learned(directory) > begin + 500)
     command.process.kill()
     story.left_by_killed = [*wait_until_gone(command), *(rays_folders() - folders)]
     command.kill()
@@ -99,6 +107,12 @@ def test_a_hosts_order_to_end_saves_everything_and_leaves_nothing(story):
     assert story.left == []
     assert story.temporary == []
     assert "did not end in time" not in story.output
+
+
+def test_sigterm_to_the_launcher_does_so_too(story):
+    assert story.told_status == ENDED_EARLY, story.told_output
+    assert story.left_by_told == []
+    assert "did not end in time" not in story.told_output
 
 
 def test_logs_of_all_lives_are_one_run(story):
