@@ -36,6 +36,7 @@ _ACME_SECONDS = 300.0
 FLAGS = flags.FLAGS
 flags.DEFINE_list("tasks", list(TASKS), "What to measure on.")
 flags.DEFINE_list("parts", [*PARTS, END_TO_END], "What to measure.")
+flags.DEFINE_enum("launcher", "local_mp", end_to_end.LAUNCHERS, "Of training end to end.")
 flags.DEFINE_float("seconds", 30.0, "How long training is measured, after it is warm.", 5.0)
 flags.DEFINE_bool("acme", False, "Also measure Acme's own TF IMPALA.")
 flags.DEFINE_string("json", None, "A file for everything that was measured.")
@@ -66,7 +67,8 @@ def _measure_all(tasks: list[Task], names: list[str]):
         print(f"\n{task.name}: {task.describe()}", flush=True)
         measured = report.add_ratios(_measure(task, names), described["cores"])
         print(report.show(measured), flush=True)
-        result["tasks"][task.name] = {"train_flags": task.train_flags, **measured}
+        train_flags = [f"--launcher={FLAGS.launcher}", *task.train_flags]
+        result["tasks"][task.name] = {"train_flags": train_flags, **measured}
         if FLAGS.json:  # After every task, in case the next one fails.
             pathlib.Path(FLAGS.json).write_text(json.dumps(result, indent=2) + "\n")
 
@@ -81,7 +83,7 @@ def _measure(task: Task, names: list[str]) -> dict[str, Any]:
             )
     if END_TO_END in names:
         _say(END_TO_END)
-        measured["end_to_end"] = end_to_end.end_to_end(task, FLAGS.seconds)
+        measured["end_to_end"] = end_to_end.end_to_end(task, FLAGS.seconds, FLAGS.launcher)
     if FLAGS.acme:
         _say("Acme's TF IMPALA")
         measured["acme_tf"] = call_in_fresh_process(acme_tf.acme_tf, task, seconds=_ACME_SECONDS)

@@ -54,7 +54,8 @@ def show(measured: dict[str, Any]) -> str:
         lines.append(
             f"{'':24}mean policy lag {run['mean_policy_lag_learner_steps']:.2f} learner steps, "
             f"{run['pss_mib']:,.0f} MiB, {run['cores_used']:.2f} cores used (by "
-            f"others {run['cores_used_by_others']:.2f})"
+            f"others {run['cores_used_by_others']:.2f}), first learner step "
+            f"{run['seconds_to_first_step']:.1f} s after the start"
         )
     if acme := measured.get("acme_tf"):
         add("Acme's TF IMPALA", None, acme["steps_per_second"])
