@@ -8,7 +8,7 @@ ALONE := tests/experiments/test_program.py
 FAULTS := $(addprefix tests/experiments/test_,ray.py stalls.py private_network.py) \
 	tests/benchmarks/test_scale.py
 
-.PHONY: demo test faults bench venv lock clean
+.PHONY: demo test faults chaos bench venv lock clean
 
 demo: venv
 	$(PYTHON) launch/train.py --env=gym:CartPole-v1 --num_frames=1000000 --evaluate_every=20000 \
@@ -22,6 +22,10 @@ test: venv
 
 faults: venv
 	$(PYTHON) -m pytest $(FAULTS)
+
+# A quarter of an hour or two; --kills=3 --stops=2 is a short one.
+chaos: venv
+	$(PYTHON) -m tests.chaos
 
 bench: venv
 	$(PYTHON) -m benchmarks
