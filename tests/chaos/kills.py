@@ -25,23 +25,31 @@ _AGAIN = 0.2
 
 def endure(path, number, seed):
     """Kills so many times; returns what does not hold."""
-    rng = random.Random(seed)
     directory = RunDirectory(str(path / "run"))
     flags = ("--launcher=ray", "--num_actors=2", "--max_deaths=1000")
     command = cartpole.train(path, directory, *flags)
     try:
-        return _endure(command, directory, number, rng)
+        remains = Remains(command)
+        story = _Story(command, directory)
+        command.wait_until(lambda: runs.learned(directory) > 0)
+        faults = _kill_in_turn(story, remains, number, random.Random(seed))
+        story.wait_until_solved()
+        remains.look()
+        status, seconds = command.stop(signal.SIGTERM)
+        print(f"ended {seconds:.1f} s after SIGTERM with status {status}", flush=True)
+        if status != runs.ENDED_EARLY:
+            faults.append(f"The run has ended with status {status}:\n{command.output[-3000:]}")
+        faults += [f"It is left: {what}" for what in remains.find()]
+        return faults + _check(directory, path / "evaluate")
     finally:
         command.kill()
 
 
-def _endure(command, directory, number, rng):
-    remains = Remains(command)
-    story = _Story(command, directory)
-    faults, took = [], []
-    command.wait_until(lambda: runs.learned(directory) > 0)
-    print("\nkill  seconds after  process   while it     learns again after", flush=True)
+def _kill_in_turn(story, remains, number, rng):
+    """Kills one process after the other, each when learning goes on; returns what took too long."""
+    took, late = [], []
     begin = time.monotonic()
+    print("\nkill  seconds after  process   while it      learns again after", flush=True)
     while story.kills < number:
         name = PROCESSES[len(took) % len(PROCESSES)]
         time.sleep(rng.uniform(0.0, _MOST_PAUSE_SECONDS))
@@ -52,37 +60,35 @@ def _endure(command, directory, number, rng):
             story.wait_for_start(name)
             time.sleep(rng.uniform(0.0, _MOST_START_SECONDS))
             story.kill(name)
-            doing = "starts, too"
+            doing = "runs, starts"
         killed_at = time.monotonic()
         story.wait_until_resumed(name)
         took.append(time.monotonic() - killed_at)
         print(
-            f"{story.kills:4}  {killed_at - begin:13.1f}  {name:8}  {doing:11}  {took[-1]:5.1f} s",
+            f"{story.kills:4}  {killed_at - begin:13.1f}  {name:8}  {doing:12}  {took[-1]:5.1f} s",
             flush=True,
         )
         if took[-1] > RESUME_SECONDS:
-            faults.append(f"Learning has resumed {took[-1]:.1f} s after a death of {name}.")
+            late.append(f"Learning has resumed {took[-1]:.1f} s after a death of {name}.")
     print(
         f"{story.kills} kills in {time.monotonic() - begin:.0f} s; learning again after "
         f"{statistics.median(took):.1f} s (median), {max(took):.1f} s (worst)",
         flush=True,
     )
-    story.wait_until_solved()
-    remains.look()
-    status, seconds = command.stop(signal.SIGTERM)
-    print(f"ended {seconds:.1f} s after SIGTERM with status {status}", flush=True)
-    if status != runs.ENDED_EARLY:
-        faults.append(f"The run has ended with status {status}:\n{command.output[-3000:]}")
-    faults += [f"It is left: {what}" for what in remains.find()]
+    return late
+
+
+def _check(directory, path):
+    """Returns what is wrong with what the run has left, if anything is."""
     try:
         print(f"frames: {runs.assert_balanced(directory)}")
         print(f"newest checkpoint: {cartpole.load_checkpoints(directory)} frames")
-        mean = _evaluate(directory, command.temporary.parent / "evaluate")
+        mean = _evaluate(directory, path)
         print(f"launch/evaluate.py: {mean:.1f}", flush=True)
         assert mean >= cartpole.SOLVED, f"The newest checkpoint's mean return is {mean}."
     except Exception as error:
-        faults.append(f"{type(error).__name__}: {error}")
-    return faults
+        return [f"{type(error).__name__}: {error}"]
+    return []
 
 
 class _Story:
@@ -116,9 +122,10 @@ class _Story:
         An actor's new life has had an unroll taken by the queue, and the learner has learned more
         since; a new life of the learner has learned what its checkpoint has not.
         """
+        before = 0
         if name != "learner":
             self._command.wait_until(lambda: self._confirmed(name) > 0)
-        before = self._learned() if name != "learner" else 0
+            before = self._learned()
         self._command.wait_until(lambda: self._learned() > before)
 
     def wait_until_solved(self):

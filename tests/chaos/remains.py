@@ -26,7 +26,7 @@ class Remains:
         """Takes note of what the command has now; to be called now and then while it runs."""
         for process in self._command.processes():
             with contextlib.suppress(psutil.Error):
-                for connection in process.connections("inet"):
+                for connection in process.net_connections("inet"):
                     if connection.status == psutil.CONN_LISTEN:
                         self._ports.add(connection.laddr.port)
                 command = process.cmdline()
