@@ -43,14 +43,15 @@ class Command:
     starts can be found.
     """
 
-    def __init__(self, directory, *arguments, **environment):
+    def __init__(self, directory, *arguments, inside=(), **environment):
+        """Starts it; `inside` are words before the command, of what it is to run inside of."""
         directory.mkdir(parents=True, exist_ok=True)
         self.temporary = directory / "tmp"
         self.temporary.mkdir(exist_ok=True)
         self._output = directory / "output.txt"
         with open(self._output, "w") as file:
             self.process = subprocess.Popen(
-                [sys.executable, *map(str, arguments)],
+                [*inside, sys.executable, *map(str, arguments)],
                 cwd=ROOT,
                 env={**os.environ, "TMPDIR": str(self.temporary), **environment},
                 stdout=file,
