@@ -11,6 +11,7 @@ import os
 import pathlib
 import random
 import shutil
+import signal
 import sys
 import tempfile
 
@@ -26,6 +27,7 @@ def main():
     parser.add_argument("--stops", type=int, default=20, help="SIGTERMs, each of a new start.")
     parser.add_argument("--seed", type=int, default=None, help="Of the moments; else a new one.")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # And takes along what it has started.
     seed = random.randrange(1_000_000) if given.seed is None else given.seed
     path = pathlib.Path(tempfile.mkdtemp(prefix="chaos-"))
     print(f"--kills={given.kills} --stops={given.stops} --seed={seed}, in {path}", flush=True)

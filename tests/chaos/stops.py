@@ -10,8 +10,10 @@ from tests.chaos import cartpole
 from tests.chaos.remains import Remains
 from tests.experiments import runs
 
-# After the start, in which all of it may lie, or no more than imports.
-_MOMENTS_SECONDS = (1.0, 20.0)
+# Half of the moments lie so many seconds after the start, where there may be no more than imports.
+_STARTING_SECONDS = (1.0, 15.0)
+# The others, after it has begun to learn, at most.
+_MOST_LEARNING_SECONDS = 8.0
 _UNHEARD = ("Traceback", "did not terminate in time", "Frames are missing")
 
 
@@ -22,14 +24,17 @@ def endure(path, number, seed):
     print("\nstop  seconds after start  of        status  ended after  frames in checkpoint")
     faults, frames = [], 0
     for start in range(1, number + 1):
-        moment = rng.uniform(*_MOMENTS_SECONDS)
         for ledger in directory.accounts.glob("*"):
             ledger.unlink()  # So that those that are there at the end are this start's.
         command = cartpole.train(path / f"start_{start}", directory, "--num_actors=2")
         try:
             remains = Remains(command)
             begin = time.monotonic()
-            time.sleep(moment)
+            if rng.random() < 0.5:
+                time.sleep(rng.uniform(*_STARTING_SECONDS))
+            else:
+                _wait_for_learning(command, directory, frames)
+                time.sleep(rng.uniform(0.0, _MOST_LEARNING_SECONDS))
             name, process = ("launcher", command.process) if start % 2 else _node(command, rng)
             remains.look()
             told = time.monotonic()
@@ -56,6 +61,10 @@ def endure(path, number, seed):
         if found:
             faults.append(f"Stop {start}: {' '.join(found)} Its output:\n{command.output[-3000:]}")
     return faults
+
+
+def _wait_for_learning(command, directory, frames):
+    command.wait_until(lambda: runs.learned(directory) > frames)
 
 
 def _node(command, rng):
