@@ -246,8 +246,8 @@ class IMPALABatchActor(acme.Worker):
 
     @property
     def environments_lost(self) -> int:
-        """How often environments were lost in the middle of an episode."""
-        return self._writer.environments_lost
+        """How often environments were lost: in an episode, or, as they say, between two."""
+        return max(self._writer.environments_lost, self._batch.restarts)
 
     def run(self):
         """Acts for ever."""
@@ -282,7 +282,7 @@ class IMPALABatchActor(acme.Worker):
                 self._writer.act_nowhere(lost)
             self._writer.close_row(timestep.reward, timestep.discount)
             if len(lost):
-                self._writer.drop_rows()
+                self._writer.drop_rows(len(lost))
             self._act(timestep)
             yield timestep, game_over
 

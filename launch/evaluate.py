@@ -106,8 +106,10 @@ def read_runs() -> dict[str, stored_run.StoredRun]:
     Raises:
         ValueError: there is none or it has no checkpoint, or two are of the same task.
     """
-    if not FLAGS.workdir:
-        raise ValueError("--workdir is empty, where it should name a run directory.")
+    if not all(FLAGS.workdir or [""]):
+        raise ValueError("--workdir is empty, or a name is missing between its commas.")
+    if len(set(FLAGS.workdir)) < len(FLAGS.workdir):
+        raise ValueError("--workdir names a run directory twice.")
     runs = {workdir: stored_run.read(workdir) for workdir in FLAGS.workdir}
     seen: dict[str, str] = {}
     for workdir, run in runs.items():
@@ -138,7 +140,7 @@ def main(_):
     try:
         check_output()
         runs = read_runs()
-        if FLAGS.video:  # First: what is wrong with it shows before many games are played.
+        if FLAGS.video is not None:  # First: what is wrong with it shows before many games.
             run = next(iter(runs.values()))
             task = environments.tasks_of(run.environment_factory)[0]
             record(run, task, FLAGS.video, greedy=FLAGS.greedy, seed=FLAGS.seed)

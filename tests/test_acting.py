@@ -421,6 +421,22 @@ def test_the_unroll_in_hand_is_dropped_when_an_environment_is_lost(how, lost_at,
         assert all(abs(unroll.reward[t - 1]) == 1.0 for t in ends if t > 0)
 
 
+def test_every_environment_that_was_lost_is_counted(monkeypatch):
+    """Two in one step, and later one between two episodes, which only the batch itself can tell."""
+    network = make_network(LOSING_SPEC, LSTM)
+    signature = unroll_signature(LOSING_SPEC, state_spec(network), UNROLL_LENGTH)
+    with serving(signature, 100) as client:
+        writer = UnrollWriter(client, 3)
+        batch = environments.EnvironmentList([Losing(0, {4}), Losing(1, {4}), Losing(2, ())])
+        actor = IMPALABatchActor(network, batch, writer, Fixed(network))
+        for _ in itertools.islice(actor.steps(), 10):
+            pass
+        writer.close()
+    assert actor.environments_lost == 2
+    monkeypatch.setattr(environments.EnvironmentList, "restarts", 3)
+    assert actor.environments_lost == 3
+
+
 def test_of_a_batch_in_which_one_was_lost_the_others_go_on():
     """With their episodes and recurrent states: the first row after it is no start of theirs."""
     network = make_network(LOSING_SPEC, LSTM)
@@ -436,6 +452,7 @@ def test_of_a_batch_in_which_one_was_lost_the_others_go_on():
         lost, other = sample(client, 2)
         writer.close()
     assert actor.steps_dropped == 3 + 4
+    assert actor.environments_lost == 1
     assert lost.start_of_episode[0]
     assert not other.start_of_episode[0]
     assert np.abs(other.initial_state[0]).max() > 0

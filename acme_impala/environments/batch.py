@@ -58,6 +58,11 @@ class BatchedEnvironment(abc.ABC):
         return self.receive()
 
     @property
+    def restarts(self) -> int:
+        """How often an environment was lost, its process with it, and started anew."""
+        return 0
+
+    @property
     @abc.abstractmethod
     def game_over(self) -> np.ndarray:
         """[N] bool: where the last step was LAST, whether it ended a whole game and not a life."""
@@ -188,5 +193,5 @@ class BackgroundEnvironmentList(EnvironmentList):
 
     @property
     def restarts(self) -> int:
-        """How often an environment's process was started anew."""
+        """How often an environment was lost, its process with it, and started anew."""
         return sum(environment.restarts for environment in self._environments)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import dm_env
 import gymnasium
 
-from acme_impala.environments.atari import AtariEnvironment, AtariOptions
+from acme_impala.environments.atari import AtariEnvironment, AtariOptions, rom_name
 from acme_impala.environments.atari_vector import AtariVectorEnvironment
 from acme_impala.environments.batch import (
     BackgroundEnvironmentList,
@@ -17,6 +17,7 @@ from acme_impala.environments.batch import (
 )
 from acme_impala.environments.catch import Catch
 from acme_impala.environments.dmlab import LabEnvironment, LabOptions
+from acme_impala.environments.dmlab30 import level_of
 from acme_impala.environments.gymnasium_env import GymnasiumEnvironment
 from acme_impala.environments.gymnasium_vector import GymnasiumVectorEnvironment
 from acme_impala.environments.memory import MemoryChain
@@ -70,6 +71,19 @@ class EnvironmentFactory:
                 f"There is no environment {self.name!r}. Names are {_NAMES}."
                 + ("" if colon else f" Is it {guesses}?")
             )
+
+    @property
+    def spelled_out(self) -> str:
+        """The name in the one spelling that all names of the same task have.
+
+        Raises:
+            ValueError: there is no such game.
+            ImportError: packages are missing that the environment needs.
+        """
+        kind, _, which = self.name.partition(":")
+        if kind == "atari":
+            return f"atari:{rom_name(which)}"
+        return f"dmlab:{level_of(which)}" if kind == "dmlab" else self.name
 
     @property
     def batches_run_in_background(self) -> bool:

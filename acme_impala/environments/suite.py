@@ -44,7 +44,8 @@ class TaskSuite:
         names = [task.name for task in self.tasks]
         if len(names) < 2:
             raise ValueError(f"The suite {self.name} needs at least two tasks, got {names}.")
-        twice = sorted({name for name in names if names.count(name) > 1})
+        same = [getattr(task, "spelled_out", task.name) for task in self.tasks]
+        twice = sorted({n for n, s in zip(names, same, strict=True) if same.count(s) > 1})
         if twice:
             raise ValueError(f"The suite {self.name} has tasks twice: {', '.join(twice)}.")
 

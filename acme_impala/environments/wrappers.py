@@ -113,6 +113,11 @@ class BatchedObservationActionReward(BatchedEnvironment):
         """The wrapped batch's."""
         return self._environment.game_over
 
+    @property
+    def restarts(self) -> int:
+        """The wrapped batch's."""
+        return self._environment.restarts
+
     def observation_spec(self) -> OAR:
         """The OAR of the wrapped batch's three specs."""
         return OAR(

@@ -185,7 +185,7 @@ class ActingRecorder:
             num_steps: agent steps since the last time.
             episodes: that have ended with them.
             unrolls_written: by all of the node's actors so far.
-            environments_lost: by all of them so far, in the middle of an episode.
+            environments_lost: by all of them so far.
         """
         with self._lock:
             self._record(num_steps, episodes, unrolls_written, environments_lost)

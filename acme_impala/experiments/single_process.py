@@ -119,7 +119,8 @@ def _run(
         for episode in playing.play(environment, agent):
             acted += config.agent.frames_per_step
             episodes = [episode] if episode else []
-            recorder.record(1, episodes, agent.unrolls_written, agent.environments_lost)
+            lost = max(agent.environments_lost, getattr(environment, "restarts", 0))
+            recorder.record(1, episodes, agent.unrolls_written, lost)
             if time.monotonic() >= next_save:
                 checkpointer.save(counter.get_counts())
                 next_save = time.monotonic() + config.checkpoint_seconds

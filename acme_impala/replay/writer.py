@@ -30,7 +30,7 @@ class UnrollWriter:
         steps_acted: agent steps in rows that are closed, written or not.
         steps_dropped: those of them that `drop_rows` has dropped.
         steps_confirmed: those of them in unrolls that the queue is known to have taken.
-        environments_lost: how often it has dropped them because an environment was lost.
+        environments_lost: of all those for which `drop_rows` was called.
     """
 
     def __init__(
@@ -99,10 +99,14 @@ class UnrollWriter:
         # Of row T's stacked frames: the older ones, for row 0 of the next unroll.
         self._next_older: list[np.ndarray] = []
 
-    def drop_rows(self):
-        """Drops the rows that no unroll was written of to learn from; the last one is closed."""
+    def drop_rows(self, num_lost: int = 1):
+        """Drops the rows that no unroll was written of to learn from; the last one is closed.
+
+        Args:
+            num_lost: environments that were lost.
+        """
         self.steps_dropped += self.steps_in_hand
-        self.environments_lost += 1
+        self.environments_lost += num_lost
         self.reset()
 
     @property

@@ -46,6 +46,8 @@ def test_it_stands_for_its_first_task_where_one_will_do():
     ("name", "message"),
     [
         ("catch,catch", "has tasks twice: catch"),
+        ("atari:pong,atari:Pong", "has tasks twice: atari:Pong, atari:pong"),
+        ("dmlab:rooms_watermaze,dmlab:contributed/dmlab30/rooms_watermaze", "has tasks twice"),
         ("catch,", "name is missing"),
         ("", "name is missing"),
         ("atari-57", "no suite 'atari-57'. Suites are atari57 and dmlab30"),
