@@ -1,5 +1,6 @@
 """Batches of unrolls from a Reverb queue."""
 
+import collections
 import contextlib
 import threading
 import time
@@ -19,6 +20,9 @@ from acme_impala.replay.reader import ItemReader
 
 # How long a wait lasts before `should_stop` is asked again.
 _POLL_SECONDS = 0.2
+# Of so many items it is known that they were taken: as many as a large program learns from while a
+# host cannot be reached.
+_KEYS_KEPT = 1 << 17
 # TensorFlow takes over memory that begins at a multiple of this, and copies other.
 _ALIGNMENT = 64
 
@@ -171,16 +175,27 @@ class _Queue:
         self.name = info.name
         self.reader = ItemReader(client, info.name, info.signature)
         self.steps_taken = self._items_taken = 0
+        self._keys = collections.OrderedDict()  # Of the items taken last.
         self._sampled_before = info.rate_limiter_info.sample_stats.completed
         self._counting = threading.Lock()
 
     def take(self) -> types.Unroll:
-        """Waits for the next item."""
-        _, item = self.reader.take()
-        with self._counting:
-            self._items_taken += 1
-            self.steps_taken += count_steps(item)
-        return item
+        """Waits for the next item that was not taken before.
+
+        A writer whose connection breaks sends again, under the same key, what was not confirmed to
+        it; that may have arrived, and have been taken since.
+        """
+        while True:
+            key, item = self.reader.take()
+            with self._counting:
+                self._items_taken += 1
+                if key in self._keys:
+                    continue
+                self._keys[key] = None
+                if len(self._keys) > _KEYS_KEPT:
+                    self._keys.popitem(last=False)
+                self.steps_taken += count_steps(item)
+            return item
 
     def take_all(self):
         """Takes items until the reader is stopped."""

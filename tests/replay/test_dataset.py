@@ -1,11 +1,14 @@
 """Batches come in the order of writing, none is lost, and the wait for one can be ended."""
 
+import contextlib
 import signal
+import socket
 import threading
 import time
 
 import numpy as np
 import pytest
+import reverb
 import tensorflow as tf
 
 from acme_impala import replay
@@ -193,3 +196,65 @@ def test_a_server_that_is_never_up_is_given_up_when_it_should_stop():
         pass
     with pytest.raises(ConnectionError):
         replay.UnrollDataset(client, batch_size=1, should_stop=lambda: True)
+
+
+class Wire:
+    """A connection to a server that can lose what the server says, and break."""
+
+    def __init__(self, client):
+        self._server = client.server_address.rsplit(":", 1)
+        self._listener = socket.create_server(("localhost", 0))
+        self._sockets = []
+        self.loses_answers = False
+        self.client = reverb.Client(f"localhost:{self._listener.getsockname()[1]}")
+        in_thread(self._accept)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self.cut()
+
+    def cut(self):
+        for one in self._sockets:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+        self.loses_answers = False
+
+    def _accept(self):
+        with contextlib.suppress(OSError), self._listener:
+            while True:
+                here, _ = self._listener.accept()
+                there = socket.create_connection(self._server)
+                self._sockets += [here, there]
+                in_thread(lambda here=here, there=there: self._pass_on(here, there))
+                in_thread(lambda here=here, there=there: self._pass_on(there, here, True))
+
+    def _pass_on(self, source, target, are_answers=False):
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                if not (are_answers and self.loses_answers):
+                    target.sendall(data)
+
+
+def test_what_a_writer_sends_again_after_its_connection_broke_is_taken_once():
+    with (
+        serving(NUMBERED, capacity=3) as client,
+        Wire(client) as wire,
+        NumberedWriter(wire.client) as writer,
+    ):
+        dataset = replay.UnrollDataset(client, batch_size=1)
+        writer.write()
+        writer.flush()
+        assert versions(next(dataset)) == [0]
+        wire.loses_answers = True
+        writer.write()
+        assert versions(next(dataset)) == [1]
+        wire.cut()
+        writer.flush()
+        writer.write()
+        assert versions(next(dataset)) == [2]
+        assert dataset.drain(lambda: True, seconds=60) == 0
+        # Three, and the one that was sent again.
+        assert table_info(client).rate_limiter_info.sample_stats.completed == 4
