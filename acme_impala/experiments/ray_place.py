@@ -30,7 +30,7 @@ class RayPlace:
         self._name = name
         self._process: subprocess.Popen | None = None
         self._input: queue.Queue[bytes | None] = queue.Queue()
-        self._events: queue.Queue[tuple[str, int]] = queue.Queue()
+        self._events = _Events()
 
     def __repr__(self):
         return self._name  # Ray puts it before every line that the process prints.
@@ -57,7 +57,7 @@ class RayPlace:
 
         self.end()
         host = ray.util.get_node_ip_address()
-        self._input, self._events = queue.Queue(), queue.Queue()
+        self._input, self._events = queue.Queue(), _Events()
         addresses = [f"{host}:{port}" for port in _free_ports(num_addresses)]
         events, events_of_process = os.pipe()
         folder = tempfile.mkdtemp(prefix="impala-node-")  # Of what it leaves when it is killed.
@@ -81,22 +81,20 @@ class RayPlace:
         """Adds to the process's input."""
         self._input.put(data)
 
-    def next_event(self, seconds: float) -> tuple[str, int] | None:
+    def event(self, number: int, seconds: float) -> tuple[str, int] | None:
         """Waits for what the process does.
 
+        Asking again gives the same answer, since one may be lost with a connection.
+
         Args:
+            number: of the event, from 0 at its start.
             seconds: to wait.
 
         Returns:
             (a word of its own, 0); (ENDED, its exit status); (NONE, 0): there is no process, for
             this place itself is new; None: nothing happened.
         """
-        if not self._process:
-            return NONE, 0
-        try:
-            return self._events.get(timeout=seconds)
-        except queue.Empty:
-            return None
+        return self._events.wait_for(number, seconds) if self._process else (NONE, 0)
 
     def end(self):
         """Kills the process, if it runs."""
@@ -107,6 +105,24 @@ class RayPlace:
         self._process = None
 
 
+class _Events:
+    """What a process has done, in order."""
+
+    def __init__(self):
+        self._events: list[tuple[str, int]] = []
+        self._changed = threading.Condition()
+
+    def add(self, word: str, status: int):
+        with self._changed:
+            self._events.append((word, status))
+            self._changed.notify_all()
+
+    def wait_for(self, number: int, seconds: float) -> tuple[str, int] | None:
+        with self._changed:
+            is_there = self._changed.wait_for(lambda: len(self._events) > number, seconds)
+            return self._events[number] if is_there else None
+
+
 def _write(process: subprocess.Popen, data: "queue.Queue[bytes | None]"):
     """Feeds a process, which takes its time while it starts."""
     with contextlib.suppress(BrokenPipeError), process.stdin:
@@ -115,16 +131,16 @@ def _write(process: subprocess.Popen, data: "queue.Queue[bytes | None]"):
             process.stdin.flush()
 
 
-def _listen(events: int, found: "queue.Queue[tuple[str, int]]"):
+def _listen(events: int, found: _Events):
     with os.fdopen(events) as lines:
         for line in lines:
-            found.put((line.strip(), 0))
+            found.add(line.strip(), 0)
 
 
-def _wait(process: subprocess.Popen, folder: str, found: "queue.Queue[tuple[str, int]]"):
+def _wait(process: subprocess.Popen, folder: str, found: _Events):
     status = process.wait()
     shutil.rmtree(folder, ignore_errors=True)
-    found.put((ENDED, status))
+    found.add(ENDED, status)
 
 
 def _free_ports(number: int) -> list[int]:

@@ -58,6 +58,8 @@ class _Process:
     addresses: list[str] | None = None  # None: it does not run.
     call: Any = None  # What Ray was asked for last, if its answer is awaited.
     is_starting: bool = False
+    events: int = 0  # That have been heard of in this life.
+    is_out_of_reach: bool = False  # What it was told meanwhile may be lost.
     next_call: float = 0.0  # When to ask Ray next.
     last_answer: float = dataclasses.field(default_factory=time.monotonic)
     deaths: collections.deque = dataclasses.field(default_factory=collections.deque)
@@ -173,7 +175,7 @@ class Supervisor:
             if process.call is not None or now < process.next_call:
                 continue
             if process.addresses is not None:
-                process.call = process.place.next_event.remote(_EVENT_SECONDS)
+                process.call = process.place.event.remote(process.events, _EVENT_SECONDS)
             elif not self._news.stop:
                 task = Task(process.name, process.life, process.node)
                 process.is_starting = True
@@ -202,22 +204,28 @@ class Supervisor:
         except self._ray.exceptions.ActorUnavailableError:
             # It may only be out of reach for a while, and go on.
             process.next_call = time.monotonic() + _RETRY_SECONDS
+            process.is_out_of_reach = True
             return
         except self._ray.exceptions.RayActorError:
             answer = ray_place.NONE, 0
             process.is_starting = False
         process.last_answer = time.monotonic()
+        if process.is_out_of_reach:
+            process.is_out_of_reach = False
+            process.place.tell.remote(messages.pack(self._news))
         if process.is_starting:
-            process.is_starting = False
+            process.is_starting, process.events = False, 0
             process.host, process.pid, process.addresses = answer
             if process.listening:
                 addresses = zip(process.listening, process.addresses, strict=True)
                 print(open_ports.describe(dict(addresses)), flush=True)
             self._publish()
-        elif answer and answer[0] == messages.STOP:
-            self._wants_stop = True
         elif answer:
-            self._bury(process, *answer)
+            process.events += 1
+            if answer[0] == messages.STOP:
+                self._wants_stop = True
+            else:
+                self._bury(process, *answer)
 
     def _bury(self, process: _Process, kind: str, status: int):
         """Takes note of a death, and sets the date of the next life."""
