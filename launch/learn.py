@@ -30,11 +30,11 @@ from acme_impala.environments import EnvironmentFactory
 from acme_impala.experiments import (
     checkpointing,
     logs,
-    nodes,
     run_directory,
     signals,
     stored_run,
 )
+from acme_impala.experiments.counts import make_counter
 from acme_impala.experiments.progress import LiveLine
 
 FLAGS = flags.FLAGS
@@ -101,15 +101,15 @@ def learn(recording: replay.Recording, config: acme_impala.ExperimentConfig):
         learner_steps=steps,
     )
     logs.cut_back(directory, found.counts if found else {})
-    counter = nodes.make_counter(found.counts if found else {})
-    logger = logs.make_logger(directory, "learner", every=nodes.LOG_SECONDS)
+    counter = make_counter(found.counts if found else {})
+    logger = logs.make_logger(directory, "learner", every=logs.LOG_SECONDS)
     learner = IMPALALearner(
         network,
         dataset,
         config.agent,
         counter=counting.Counter(counter, "learner", time_delta=0.0),
         logger=logger,
-        metrics_every_seconds=nodes.LOG_SECONDS,
+        metrics_every_seconds=logs.LOG_SECONDS,
     )
     checkpointer = checkpointing.Checkpointer(
         directory.checkpoints, learner, config.checkpoints_to_keep

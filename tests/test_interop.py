@@ -170,7 +170,7 @@ def test_acmes_distributed_layout_learns_catch_and_ends(tmp_path):
     # Acme's actors leave their writers to the interpreter's end, where a server that has gone costs
     # five seconds of the ten that Launchpad gives.
     notice = "--lp_termination_notice_secs=60"
-    run_script(script, tmp_path, notice, seconds=180, PYTHONPATH=os.pathsep.join(paths))
+    run_script(script, tmp_path, notice, seconds=400, PYTHONPATH=os.pathsep.join(paths))
 
     actors = [
         [json.loads(line) for line in (tmp_path / f"actor_{actor}.jsonl").open()]
