@@ -112,9 +112,9 @@ def test_no_unroll_is_lost_when_a_batch_takes_longer_than_the_dataset_polls():
 def test_no_unroll_is_lost_that_arrives_when_the_sampler_gives_up(monkeypatch):
     # Two in flight lose three in a hundred here.
     monkeypatch.setattr(reader, "_SAMPLER_MILLISECONDS", 30)
-    rng = np.random.default_rng(0)
+    rng, is_written = np.random.default_rng(0), threading.Event()
     with serving(NUMBERED, capacity=2) as client, NumberedWriter(client) as writer:
-        dataset = replay.UnrollDataset(client, batch_size=1, should_stop=lambda: True)
+        dataset = replay.UnrollDataset(client, batch_size=1, should_stop=is_written.is_set)
 
         def write():
             for _ in range(100):
@@ -124,6 +124,7 @@ def test_no_unroll_is_lost_that_arrives_when_the_sampler_gives_up(monkeypatch):
         writing = in_thread(write)
         assert [versions(next(dataset)) for _ in range(100)] == [[i] for i in range(100)]
         writing.join()
+        is_written.set()
         with pytest.raises(StopIteration):
             next(dataset)
         time.sleep(0.2)  # A sampler that is made without a server looks for it for half a minute.
