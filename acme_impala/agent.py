@@ -2,6 +2,7 @@
 
 import functools
 import tempfile
+import weakref
 from collections.abc import Sequence
 
 import acme
@@ -77,6 +78,9 @@ class IMPALA(acme.Actor, acme.VariableSource):
         self.replay_client = client = reverb.Client(f"localhost:{server.port}")
         self._adder = builder.make_adder(client, environment_name=environment_name)
         self._dataset = builder.make_dataset_iterator(client)
+        # Of an agent that is dropped without `close`: a sampler whose server goes before it would
+        # look for that, in vain and without a pause, until the process ends.
+        weakref.finalize(self, self._dataset.close, _CLOSE_SECONDS).atexit = False
         self.learner = builder.make_learner(
             seed, network, self._dataset, client, counter, logger=logger
         )

@@ -3,6 +3,7 @@
 import contextlib
 import tempfile
 import time
+from unittest import mock
 
 import numpy as np
 import reverb
@@ -12,6 +13,7 @@ from acme.specs import EnvironmentSpec
 from dm_env import specs
 
 from acme_impala import replay
+from acme_impala.replay import reader
 from acme_impala.types import Unroll, map_unroll
 
 OBSERVATION_SPEC = {
@@ -40,6 +42,26 @@ NUMBERED = numbered()
 
 
 @contextlib.contextmanager
+def stopped_readers():
+    """Stops all readers that are made meanwhile, and waits until their samplers have noticed.
+
+    A sampler whose server goes before it looks for that without a pause, and never ends.
+    """
+    readers, make = [], reader.ItemReader.__init__
+
+    def remember(self, *args):
+        readers.append(self)
+        make(self, *args)
+
+    with mock.patch.object(reader.ItemReader, "__init__", remember):
+        yield
+    for one in readers:
+        one.stop()
+    if readers:
+        time.sleep(1.5 * reader._SAMPLER_MILLISECONDS / 1000)
+
+
+@contextlib.contextmanager
 def serving(signature, capacity, *more_tables):
     """A server with a queue, and more tables if there are; gives a client of it.
 
@@ -52,7 +74,8 @@ def serving(signature, capacity, *more_tables):
             checkpointer=reverb.checkpointers.DefaultCheckpointer(directory),
         )
         try:
-            yield reverb.Client(f"localhost:{server.port}")
+            with stopped_readers():
+                yield reverb.Client(f"localhost:{server.port}")
         finally:
             server.stop()
 

@@ -183,7 +183,10 @@ def test_an_interrupt_of_the_wait_gets_through_and_ends_the_iteration():
         signal.signal(signal.SIGALRM, previous)
 
 
-def test_the_wait_for_a_server_that_went_away_ends_when_it_should_stop():
+def test_the_wait_for_a_server_that_went_away_ends_when_it_should_stop(monkeypatch):
+    monkeypatch.setattr(
+        reader.ItemReader, "stop", lambda self: None
+    )  # Of `serving`, and too early.
     with serving(NUMBERED, capacity=1) as client:
         dataset = replay.UnrollDataset(client, batch_size=1, should_stop=lambda: True)
     started = time.monotonic()
