@@ -118,11 +118,12 @@ def test_the_parts_it_makes_work_together(core, tmp_path):
     )
     client = reverb.Client(f"localhost:{server.port}")
     adder = builder.make_adder(client)
+    dataset = builder.make_dataset_iterator(client)
     counter = counting.Counter()
     learner = builder.make_learner(
         np.array([0, 1], np.uint32),
         learning,
-        builder.make_dataset_iterator(client),
+        dataset,
         client,
         counter,
         logger=loggers.NoOpLogger(),
@@ -155,6 +156,7 @@ def test_the_parts_it_makes_work_together(core, tmp_path):
     for variable, new in zip(acting.trainable_variables, after, strict=True):
         np.testing.assert_array_equal(variable.numpy(), new)
     adder.close()  # Else the server waits five seconds for it.
+    dataset.close(1.0)
 
 
 def test_its_queue_holds_what_the_config_says():
