@@ -43,6 +43,14 @@ class ActorEntry(NamedTuple):
     is_complete: int = 0
     has_ended: int = 0
 
+    @property
+    def unconfirmed(self) -> int:
+        """Frames of which nobody knows whether the queue has taken them, at the most."""
+        if self.has_ended and self.is_complete:
+            return 0
+        in_hand = self.in_hand if self.has_ended else 0  # Of one killed they were lost, too.
+        return self.acted - self.confirmed - self.dropped_restart - in_hand
+
 
 class LearnerEntry(NamedTuple):
     """What a life of the learner's process says, in environment frames.
@@ -132,9 +140,9 @@ def settle(
 ) -> Mapping[str, int] | None:
     """Writes down the whole, in environment frames since the start of the program.
 
-    What an actor that was killed had acted, and the queue had not confirmed, may have arrived
-    nevertheless; what is missing at the end was dropped with it, and can be no more than that.
-    When the learner's process has died, all that was acted for it and is not in the checkpoint
+    What an actor that was killed, or cut off at the end, had acted and the queue had not confirmed
+    may have arrived nevertheless; what is missing at the end was dropped with it, and can be no
+    more than that. When the learner's process has died, all that was acted for it and is not in the checkpoint
     that the next goes on from was dropped; and what it had not yet taken must have had room in
     the queue.
 
@@ -152,8 +160,7 @@ def settle(
     """
     last = actors_with(directory, learner_life).values()
     ended = [actor for actor in last if actor.has_ended]
-    killed = [actor for actor in last if not actor.has_ended]
-    if queued is None or not all(actor.is_complete for actor in ended):
+    if queued is None:
         return None
     lives = learners(directory)
     before = lives[min(lives)].counts_before
@@ -168,10 +175,10 @@ def settle(
         - queued
         - in_hand
     )
-    least = -sum(actor.step for actor in killed)
-    most = sum(actor.acted - actor.confirmed - actor.dropped_restart for actor in killed)
-    dropped_killed = min(max(missing, least), most)
-    difference = missing - dropped_killed
+    least = -sum(actor.step for actor in last if not actor.has_ended)
+    most = sum(actor.unconfirmed for actor in last)
+    dropped_unconfirmed = min(max(missing, least), most)
+    difference = missing - dropped_unconfirmed
     dropped_learner_died = 0
     for life, next_life in itertools.pairwise(sorted(lives)):
         entry, successor = lives[life], lives[next_life]
@@ -192,7 +199,7 @@ def settle(
         "dropped_nonfinite": learned["dropped_nonfinite"],
         "dropped_filling": dropped_filling,
         "dropped_restart": dropped_restart,
-        "dropped_killed": dropped_killed,
+        "dropped_unconfirmed": dropped_unconfirmed,
         "dropped_learner_died": dropped_learner_died,
         "queued": queued,
         "in_hand": in_hand,

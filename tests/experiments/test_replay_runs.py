@@ -22,7 +22,7 @@ def replaying(config, **fields):
 
 def assert_balanced(directory):
     frames = runs.assert_balanced(directory)
-    assert frames["dropped_killed"] == frames["dropped_learner_died"] == 0
+    assert frames["dropped_unconfirmed"] == frames["dropped_learner_died"] == 0
     return frames
 
 

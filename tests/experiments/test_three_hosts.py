@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from acme_impala.experiments import accounts
 from acme_impala.experiments.run_directory import RunDirectory
 
 from . import hosts as hosts_lib
@@ -47,6 +48,11 @@ def story(tmp_path_factory):
             status = json.loads((directory.status / f"{actor}.json").read_text())
             return status["process"], status["progress"]
 
+        def confirmed(actor):
+            """Frames of an actor that the queue has taken."""
+            said = accounts.actors_with(directory, 0)
+            return sum(entry.confirmed for (name, _), entry in said.items() if name == actor)
+
         command.wait_until(lambda: learned(directory) > 20_000)
         story.nodes = [host.nodes() for host in hosts]
         cut_off = next(host for host in hosts if "actor_1" in host.nodes())
@@ -57,9 +63,10 @@ def story(tmp_path_factory):
         time.sleep(DOWN_SECONDS * 2 / 3)
         story.learned_down.append(learned(directory))
         story.steps_down.append(steps("actor_1"))
+        story.confirmed_down = confirmed("actor_1")
         cut_off.set_link("up")
         begin = time.monotonic()
-        command.wait_until(lambda: steps("actor_1") > story.steps_down[-1])
+        command.wait_until(lambda: confirmed("actor_1") > story.confirmed_down)
         story.back_after = time.monotonic() - begin
         command.wait_until(lambda: max(column(directory, "evaluator", "episode_return")) >= 475)
         story.status, story.end_seconds = command.stop(signal.SIGTERM)
