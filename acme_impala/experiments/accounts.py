@@ -142,9 +142,9 @@ def settle(
 
     What an actor that was killed, or cut off at the end, had acted and the queue had not confirmed
     may have arrived nevertheless; what is missing at the end was dropped with it, and can be no
-    more than that. When the learner's process has died, all that was acted for it and is not in the checkpoint
-    that the next goes on from was dropped; and what it had not yet taken must have had room in
-    the queue.
+    more than that. When the learner's process has died, all that was acted for it and is not in
+    the checkpoint that the next goes on from was dropped; and what it had not yet taken must have
+    had room in the queue.
 
     Args:
         directory: the run's, in which the actors have ended.
