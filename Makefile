@@ -23,7 +23,7 @@ test: venv
 faults: venv
 	$(PYTHON) -m pytest $(FAULTS)
 
-# A quarter of an hour or two; --kills=3 --stops=2 is a short one.
+# A quarter of an hour; python -m tests.chaos --kills=3 --stops=2 is a short one.
 chaos: venv
 	$(PYTHON) -m tests.chaos
 

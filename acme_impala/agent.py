@@ -80,7 +80,8 @@ class IMPALA(acme.Actor, acme.VariableSource):
         self._dataset = builder.make_dataset_iterator(client)
         # Of an agent that is dropped without `close`: a sampler whose server goes before it would
         # look for that, in vain and without a pause, until the process ends.
-        weakref.finalize(self, self._dataset.close, _CLOSE_SECONDS).atexit = False
+        self._end_sampling = weakref.finalize(self, self._dataset.close, _CLOSE_SECONDS)
+        self._end_sampling.atexit = False
         self.learner = builder.make_learner(
             seed, network, self._dataset, client, counter, logger=logger
         )
@@ -156,7 +157,7 @@ class IMPALA(acme.Actor, acme.VariableSource):
 
     def close(self):
         """Ends the server and all threads; `drain` comes before."""
-        self._dataset.close(_CLOSE_SECONDS)
+        self._end_sampling()
         self._server.stop()
 
     def _learn(self):

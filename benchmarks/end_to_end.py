@@ -21,7 +21,6 @@ WARMUP_SECONDS = 8.0  # From the learner's first step.
 _START_SECONDS = 180.0  # Within which that step must come.
 _STOP_SECONDS = 30.0
 _POLL_SECONDS = 0.2
-_ENDED_EARLY = 75  # The exit status of a run that was told to end.
 LAUNCHERS = ("local_mp", "ray")  # Those with a process for each node.
 
 
@@ -119,7 +118,7 @@ def _stop(process: psutil.Popen, directory: str):
         status = process.wait(timeout=_STOP_SECONDS)
     except psutil.TimeoutExpired:
         _fail(f"has not ended {_STOP_SECONDS:.0f} s after SIGTERM", directory)
-    if status != _ENDED_EARLY:
+    if status != os.EX_TEMPFAIL:  # That of a run that was told to end.
         _fail(f"has ended with status {status} after SIGTERM", directory)
 
 

@@ -14,8 +14,7 @@ import os
 import signal
 import sys
 
-# The exit status of a run that was told to end and can be continued: EX_TEMPFAIL of sysexits.h.
-ENDED_EARLY = 75
+ENDED_EARLY = os.EX_TEMPFAIL  # The exit status of a run that was told to end: 75.
 # Nothing has begun that should end in order.
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 signal.signal(signal.SIGTERM, lambda *_: os._exit(ENDED_EARLY))

@@ -129,6 +129,11 @@ class EnvironmentList(BatchedEnvironment):
         """
         return np.array([getattr(e, "game_over", True) for e in self._environments])
 
+    @property
+    def restarts(self) -> int:
+        """How often an environment was lost; one without an attribute `restarts` never is."""
+        return sum(getattr(e, "restarts", 0) for e in self._environments)
+
     def observation_spec(self) -> Nest:
         """The environments'."""
         return self._environments[0].observation_spec()
@@ -190,8 +195,3 @@ class BackgroundEnvironmentList(EnvironmentList):
     def receive(self) -> dm_env.TimeStep:
         """Returns what the actions sent last have led to."""
         return self._batch([environment.receive() for environment in self._environments])
-
-    @property
-    def restarts(self) -> int:
-        """How often an environment was lost, its process with it, and started anew."""
-        return sum(environment.restarts for environment in self._environments)

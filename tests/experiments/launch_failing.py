@@ -27,7 +27,7 @@ class FailingCatch(Catch):
         self._all_steps += 1
         timestep = super().step(action)
         if self._all_steps >= FAILING_STEP:
-            if self._failure == "actor":
+            if self._failure in ("actor", "evaluator"):
                 raise RuntimeError(f"the game crashed at step {self._all_steps}")
             if self._failure == "reward":
                 return timestep._replace(reward=float("nan"))
@@ -35,7 +35,7 @@ class FailingCatch(Catch):
 
 
 class EnvironmentFactory:
-    """Makes environments that fail in training."""
+    """Makes environments that fail, in training or in the evaluator."""
 
     name = "failing catch"
 
@@ -43,7 +43,8 @@ class EnvironmentFactory:
         self._failure = failure
 
     def __call__(self, seed, evaluation):
-        return FailingCatch(None if evaluation else self._failure, seed)
+        fails = evaluation == (self._failure == "evaluator")
+        return FailingCatch(self._failure if fails else None, seed)
 
 
 def main(arguments):
