@@ -2,12 +2,12 @@
 
 import contextlib
 import pathlib
-import time
 
 import psutil
 
+from tests.experiments import runs
+
 _SHARED = pathlib.Path("/dev/shm")
-_GONE_SECONDS = 60.0  # Ray looks after its own processes in no hurry.
 
 
 class Remains:
@@ -35,9 +35,7 @@ class Remains:
 
     def find(self):
         """Lists what is left, after a while."""
-        deadline = time.monotonic() + _GONE_SECONDS
-        while (left := self._command.processes()) and time.monotonic() < deadline:
-            time.sleep(0.1)
+        left = runs.wait_until_gone(self._command)
         found = [f"the process {process.pid}: {process.name()}" for process in left]
         for connection in psutil.net_connections("inet"):
             if connection.status == psutil.CONN_LISTEN and connection.laddr.port in self._ports:

@@ -12,9 +12,10 @@ import time
 
 import psutil
 
+from .runs import Command, nodes_among, wait_until_gone
+
 _NETWORK = "10.77.0"
 _PORT = 6379
-_GONE_SECONDS = 60.0
 
 
 def _ip(*words):
@@ -71,30 +72,14 @@ class Host:
 
     def start_ray(self, *words, **environment):
         """Starts what `ray start` starts on a host."""
-        with open(self._own / "ray.txt", "w") as output:
-            self.ray = subprocess.Popen(
-                [
-                    *(
-                        *self.inside,
-                        sys.executable,
-                        "-m",
-                        "ray.scripts.scripts",
-                        "start",
-                        "--block",
-                    ),
-                    *(f"--node-ip-address={self.address}", "--disable-usage-stats"),
-                    *("--object-store-memory=80000000", *words),
-                ],
-                env={**os.environ, "TMPDIR": str(self._folder), **environment},
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-
-    @property
-    def rays_words(self):
-        """What `ray start` has said."""
-        return (self._own / "ray.txt").read_text()
+        self.ray = Command(
+            self._own,
+            *("-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"),
+            *(f"--node-ip-address={self.address}", "--object-store-memory=80000000", *words),
+            inside=self.inside,
+            TMPDIR=self._folder,
+            **environment,
+        )
 
     def processes(self):
         """All that run on it."""
@@ -109,22 +94,12 @@ class Host:
 
     def nodes(self):
         """The names of a program's processes on it."""
-        names = set()
-        for process in self.processes():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                command = process.cmdline()
-                if "acme_impala.experiments.node_process" in command:
-                    names.add(command[-1])
-        return names
+        return set(nodes_among(self.processes()))
 
     def stop_ray(self):
         """Ends Ray; returns what is left on the host after a while."""
-        self.ray.send_signal(signal.SIGTERM)
-        self.ray.wait(_GONE_SECONDS)
-        deadline = time.monotonic() + _GONE_SECONDS
-        while (left := self.processes()) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        return left
+        self.ray.stop(signal.SIGTERM)
+        return wait_until_gone(self)
 
     def remove(self):
         """Kills whatever runs on it, and takes it away."""
@@ -181,5 +156,5 @@ def _wait_for_port(host, seconds=60.0):
     while subprocess.run(
         [*host.inside, sys.executable, "-c", code], capture_output=True
     ).returncode:
-        assert time.monotonic() < deadline, host.rays_words
+        assert time.monotonic() < deadline, host.ray.output
         time.sleep(0.5)

@@ -20,6 +20,7 @@ from acme_impala.networks import NetworkConfig
 ROOT = pathlib.Path(__file__).parents[2]
 # The exit status of a run that was told to end and can be continued.
 ENDED_EARLY = 75
+_GONE_SECONDS = 60.0  # Ray looks after its own processes in no hurry.
 
 
 def catch_config(workdir, **changes):
@@ -75,17 +76,8 @@ class Command:
         return found
 
     def nodes(self):
-        """The processes of a program's nodes by their names, as 'actor/0', or 'actor_0' on Ray."""
-        nodes = {}
-        for process in self.processes():
-            with contextlib.suppress(psutil.NoSuchProcess, AttributeError, IndexError):
-                command = process.cmdline()
-                if "process_entry.py" in " ".join(command[:2]):
-                    # Launchpad gives the name to the shell that is a node's parent.
-                    nodes[process.parent().cmdline()[3]] = process
-                elif "acme_impala.experiments.node_process" in command:
-                    nodes[command[-1]] = process
-        return nodes
+        """The processes of a program's nodes by their names."""
+        return nodes_among(self.processes())
 
     def wait_until(self, condition, seconds=180):
         """Waits for a condition while the command runs."""
@@ -122,6 +114,28 @@ class Command:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         self.process.wait()
+
+
+def nodes_among(processes):
+    """Those that run a program's nodes, by their names, as 'actor/0', or 'actor_0' on Ray."""
+    nodes = {}
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess, AttributeError, IndexError):
+            command = process.cmdline()
+            if "process_entry.py" in " ".join(command[:2]):
+                # Launchpad gives the name to the shell that is a node's parent.
+                nodes[process.parent().cmdline()[3]] = process
+            elif "acme_impala.experiments.node_process" in command:
+                nodes[command[-1]] = process
+    return nodes
+
+
+def wait_until_gone(who):
+    """Waits for the end of all processes that a Command or a Host has; returns those left."""
+    deadline = time.monotonic() + _GONE_SECONDS
+    while (left := who.processes()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return left
 
 
 def heeds_sigterm(process):

@@ -4,7 +4,6 @@ import pathlib
 import signal
 import subprocess
 import sys
-import time
 from types import SimpleNamespace
 
 import pytest
@@ -12,10 +11,18 @@ import pytest
 from acme_impala.experiments import RayOptions, checkpointing, ray_cluster
 from acme_impala.experiments.run_directory import RunDirectory
 
-from .runs import ENDED_EARLY, ROOT, Command, assert_balanced, column, learned, train
+from .runs import (
+    ENDED_EARLY,
+    ROOT,
+    Command,
+    assert_balanced,
+    column,
+    learned,
+    train,
+    wait_until_gone,
+)
 
 FOR_EVER = "--num_frames=1000000000"
-GONE_SECONDS = 60.0  # Ray looks after its own processes in no hurry.
 
 
 def ledgers(directory):
@@ -27,14 +34,6 @@ def ledgers(directory):
 def rays_folders():
     """Folders of Ray's, there or where paths are shorter."""
     return set(pathlib.Path("/tmp").glob("impala-ray-*"))
-
-
-def wait_until_gone(command):
-    """Returns what is left of a command that has ended, or was killed, after a while."""
-    deadline = time.monotonic() + GONE_SECONDS
-    while (left := command.processes()) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return [process.cmdline() for process in left]
 
 
 @pytest.fixture(scope="module")

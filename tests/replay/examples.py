@@ -53,12 +53,14 @@ def stopped_readers():
         readers.append(self)
         make(self, *args)
 
-    with mock.patch.object(reader.ItemReader, "__init__", remember):
-        yield
-    for one in readers:
-        one.stop()
-    if readers:
-        time.sleep(1.5 * reader._SAMPLER_MILLISECONDS / 1000)
+    try:
+        with mock.patch.object(reader.ItemReader, "__init__", remember):
+            yield
+    finally:
+        for one in readers:
+            one.stop()
+        if readers:
+            time.sleep(1.5 * reader._SAMPLER_MILLISECONDS / 1000)
 
 
 @contextlib.contextmanager

@@ -184,9 +184,8 @@ def test_an_interrupt_of_the_wait_gets_through_and_ends_the_iteration():
 
 
 def test_the_wait_for_a_server_that_went_away_ends_when_it_should_stop(monkeypatch):
-    monkeypatch.setattr(
-        reader.ItemReader, "stop", lambda self: None
-    )  # Of `serving`, and too early.
+    # `serving` would stop it before its server.
+    monkeypatch.setattr(reader.ItemReader, "stop", lambda self: None)
     with serving(NUMBERED, capacity=1) as client:
         dataset = replay.UnrollDataset(client, batch_size=1, should_stop=lambda: True)
     started = time.monotonic()
