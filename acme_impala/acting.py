@@ -182,8 +182,9 @@ class IMPALABatchActor(acme.Worker):
     """Acts in a batch of environments by the newest policy and writes their unrolls.
 
     As in `IMPALAActor` the weights change only between unrolls, which begin in all environments at
-    the same row. Several actors in the threads of one process keep its cores busy: while the
-    environments of one take their steps, or it waits for weights, another calls its policy.
+    the same row; they are fetched while the environments take the step before. Several actors in
+    the threads of one process keep its cores busy: while the environments of one take their steps,
+    another calls its policy.
 
     Where an environment is lost in the middle of an episode (its FIRST has no LAST before it) the
     unrolls in hand are dropped, those of the others too, which are written side by side with its
@@ -272,6 +273,7 @@ class IMPALABatchActor(acme.Worker):
             The batch's timestep, and its `game_over`, [N] bool.
         """
         timestep = self._batch.reset()
+        self._take_weights(timestep.observation)
         self._act(timestep)
         while True:
             restarts = timestep.step_type == dm_env.StepType.LAST
@@ -283,19 +285,23 @@ class IMPALABatchActor(acme.Worker):
             self._writer.close_row(timestep.reward, timestep.discount)
             if len(lost):
                 self._writer.drop_rows(len(lost))
+                self._take_weights(timestep.observation)
             self._act(timestep)
             yield timestep, game_over
 
     def _act(self, timestep: dm_env.TimeStep):
         first = timestep.step_type == dm_env.StepType.FIRST
         self._writer.open_row(timestep.observation, first)
-        if self._writer.unroll_begins:
-            self._writer.flush()
-            self._weights.take(timestep.observation)
         actions, drawn, logits = self._policy(timestep.observation, first)
         self._batch.send(actions)
         self._writer.act(drawn, logits, self._policy.state, self._weights.version)
         self._writer.act_nowhere(timestep.step_type == dm_env.StepType.LAST)
+        if self._writer.next_unroll_begins:  # The environments take their step meanwhile.
+            self._take_weights(timestep.observation)
+
+    def _take_weights(self, observation: types.Nest):
+        self._writer.flush()
+        self._weights.take(observation)
 
 
 class ActionSampler:

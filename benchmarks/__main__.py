@@ -16,6 +16,7 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow is talkative when imported.
 from absl import app, flags
 
+from acme_impala.experiments import launching
 from benchmarks import acme_tf, end_to_end, machine, parts, report, transport
 from benchmarks.processes import call_in_fresh_process
 from benchmarks.tasks import TASKS, Task
@@ -79,7 +80,11 @@ def _measure(task: Task, names: list[str]) -> dict[str, Any]:
         if name in names and (name != "loss" or task.loss_unroll_length):
             _say(name)
             measured["parts"][name] = call_in_fresh_process(
-                PARTS[name], task, Timing(), seconds=_PART_SECONDS
+                PARTS[name],
+                task,
+                Timing(),
+                seconds=_PART_SECONDS,
+                environment=launching.MALLOC,  # As in a program's nodes.
             )
     if END_TO_END in names:
         _say(END_TO_END)

@@ -1,25 +1,34 @@
 """Processes to measure in: one for each measurement, and none is left behind."""
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import pathlib
 import signal
 import tempfile
 import traceback
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Mapping
 from typing import Any
+from unittest import mock
 
 _OUTPUT = "output.txt"  # Of interest only where something goes wrong.
 
 
-def call_in_fresh_process(function: Callable[..., Any], *args: Any, seconds: float) -> Any:
+def call_in_fresh_process(
+    function: Callable[..., Any],
+    *args: Any,
+    seconds: float,
+    environment: Mapping[str, str] = types.MappingProxyType({}),
+) -> Any:
     """Calls a function in a process of its own, so that memory, threads and CPU time are its own.
 
     Args:
         function: can be pickled, as must be its arguments and its result.
         *args: of the function.
         seconds: after which it, and every process that it has started, is killed.
+        environment: variables that it has beside this process's.
 
     Raises:
         RuntimeError: it has failed or takes too long; the message has its traceback and what it
@@ -29,7 +38,8 @@ def call_in_fresh_process(function: Callable[..., Any], *args: Any, seconds: flo
     receiver, sender = context.Pipe(duplex=False)
     with tempfile.TemporaryDirectory() as directory:
         process = context.Process(target=_call, args=(sender, directory, function, args))
-        process.start()
+        with mock.patch.dict(os.environ, environment):
+            process.start()
         sender.close()
         failure = None
         try:
@@ -70,6 +80,7 @@ def _call(sender: Any, directory: str, function: Callable[..., Any], args: tuple
     with open(pathlib.Path(directory, _OUTPUT), "w") as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
+    gc.freeze()  # As in a program's nodes: else Python walks through TensorFlow now and then.
     try:
         sender.send((function(*args), None))
     except Exception:

@@ -1,5 +1,6 @@
 """The way of unrolls alone: from what an actor has recorded to a batch in the learner's hands."""
 
+import gc
 import itertools
 import multiprocessing
 import tempfile
@@ -72,6 +73,7 @@ def transport(task: Task, timing: Timing) -> dict[str, float]:
 
 def _write(task: Task, port: int):
     """Writes recorded unrolls for ever, from a thread for each batch of an actor."""
+    gc.freeze()
     threads = [
         threading.Thread(target=_write_batch, args=(task, port, batch))
         for batch in task.actors.make_batches(task.environment_factory, 0)

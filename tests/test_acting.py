@@ -214,6 +214,37 @@ def test_all_environments_of_a_batch_begin_their_unrolls_with_the_same_weights()
     assert [versions.count(version) for version in range(5)] == [4] * 5
 
 
+def test_weights_are_fetched_while_the_environments_of_a_batch_take_their_step():
+    class Batch(environments.EnvironmentList):
+        is_stepping = False
+
+        def send(self, actions):
+            super().send(actions)
+            self.is_stepping = True
+
+        def receive(self):
+            self.is_stepping = False
+            return super().receive()
+
+    class Source(CountingSource):
+        def get_variables(self, names):
+            fetched_in_a_step.append(batch.is_stepping)
+            return super().get_variables(names)
+
+    fetched_in_a_step = []
+    batch = Batch([environments.Catch(seed=i) for i in range(2)])
+    with serving(unroll_signature(SPEC, (), UNROLL_LENGTH), 100) as client:
+        writer = UnrollWriter(client, 2)
+        config = NetworkConfig(hidden_sizes=(8,))
+        actor = IMPALABatchActor(make_network(SPEC, config), batch, writer, Source(config))
+        steps = actor.steps()
+        while actor.unrolls_written < 3 * 2:
+            next(steps)
+        writer.close()
+    # Its version is asked for, and then the weights; the first time nothing can be done meanwhile.
+    assert fetched_in_a_step == [False] * 2 + [True] * 2 * 3
+
+
 def spread_network(action_spec):
     """A network whose policy is another at every observation, and often beyond the bounds."""
     network = make_network(

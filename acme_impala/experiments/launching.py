@@ -33,14 +33,19 @@ from acme_impala.experiments.status_log import StatusLog
 from acme_impala.experiments.supervisor import DiedTooOftenError, Supervisor
 
 LAUNCH_TYPES = ("local_mp", "local_mt", "ray")
-# Of glibc. Left alone it keeps what large tensors leave behind, in a heap for each thread: 400 MiB
-# of a learner's memory. The first number is of heaps, the second, of bytes, is the size from which
-# memory comes from the kernel and goes back to it.
-_MALLOC = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": str(8 << 20)}
+# Of glibc, in bytes where it is a size. Left alone it keeps what large tensors leave behind, in a
+# heap for each thread: 400 MiB of a learner's memory. Here there is one heap for all, which keeps
+# what it has. What is larger than the threshold, glibc's greatest, comes from the kernel and goes
+# back to it, page by page: a batch or an activation that does so costs as much as copying it.
+MALLOC = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(512 << 20),
+}
 # Of the process that holds a replay table. Unrolls of various sizes come and go there, and in a
 # heap the holes that they leave behind take a third of the table again. This costs the learner's
 # tensors a few per cent of its time.
-_MALLOC_WITH_REPLAY = {**_MALLOC, "MALLOC_MMAP_THRESHOLD_": str(64 << 10)}
+_MALLOC_WITH_REPLAY = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": str(64 << 10)}
 
 
 class NodeFailedError(RuntimeError):
@@ -172,7 +177,7 @@ def _environments(program: lp.Program, with_replay: bool) -> dict[str, dict[str,
     """The environments of each group's processes: only the learner sees a GPU."""
 
     def environment(is_learner: bool) -> dict[str, str]:
-        malloc = _MALLOC_WITH_REPLAY if is_learner and with_replay else _MALLOC
+        malloc = _MALLOC_WITH_REPLAY if is_learner and with_replay else MALLOC
         return {
             **{name: os.environ.get(name, value) for name, value in malloc.items()},
             **({} if is_learner else {"CUDA_VISIBLE_DEVICES": "-1"}),

@@ -118,6 +118,12 @@ class UnrollWriter:
         return self._header_is_due
 
     @property
+    def next_unroll_begins(self) -> bool:
+        """Whether the action after that of the open row is the first of an unroll."""
+        next_row = 1 if self._row == self._last_row else self._row + 1
+        return next_row == self._last_row
+
+    @property
     def steps_in_hand(self) -> int:
         """Agent steps in rows that are closed, but that no unroll was written of to learn from.
 

@@ -87,6 +87,7 @@ def write_together(client, batch, rows):
     for row in range(rows):
         writer.open_row(timestep.observation, timestep.step_type == dm_env.StepType.FIRST)
         assert writer.unroll_begins == (row % T == 0)
+        assert writer.next_unroll_begins == ((row + 1) % T == 0)
         done = [act(i, row) for i in range(batch.num_environments)]
         actions, logits, state = tree.map_structure(lambda *xs: np.stack(xs), *done)
         writer.act(actions, logits, state, row // T)
