@@ -73,7 +73,7 @@ def transport(task: Task, timing: Timing) -> dict[str, float]:
 
 def _write(task: Task, port: int):
     """Writes recorded unrolls for ever, from a thread for each batch of an actor."""
-    gc.freeze()
+    gc.freeze()  # As the process that reads has done, and a program's nodes do.
     threads = [
         threading.Thread(target=_write_batch, args=(task, port, batch))
         for batch in task.actors.make_batches(task.environment_factory, 0)

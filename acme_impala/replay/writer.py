@@ -120,8 +120,7 @@ class UnrollWriter:
     @property
     def next_unroll_begins(self) -> bool:
         """Whether the action after that of the open row is the first of an unroll."""
-        next_row = 1 if self._row == self._last_row else self._row + 1
-        return next_row == self._last_row
+        return (self._row + 1) % self._last_row == 0  # Row T is row 0 of the next unroll.
 
     @property
     def steps_in_hand(self) -> int:
