@@ -1,5 +1,9 @@
 """Batches of Atari games on ale_py's C++ vector environment."""
 
+import contextlib
+import os
+from collections.abc import Iterator
+
 import dm_env
 import numpy as np
 from dm_env import specs
@@ -46,23 +50,25 @@ class AtariVectorEnvironment(BatchedEnvironment):
         self._options = options = options or AtariOptions()
         self._seed: int | None = int(seed)
         self.num_environments = num_environments
-        self._env = AtariVectorEnv(
-            rom,
-            num_environments,
-            num_threads=num_threads,
-            max_num_frames_per_episode=options.max_frames,
-            repeat_action_probability=0.25 if options.sticky_actions else 0.0,
-            full_action_space=options.full_action_space,
-            img_height=options.image_size,
-            img_width=options.image_size,
-            stack_num=1,  # Frames are stacked here, as `AtariEnvironment` does it.
-            frameskip=options.action_repeat,
-            maxpool=options.action_repeat > 1,
-            noop_max=options.noop_max + 1 if options.noop_max else 0,  # Less than this are drawn.
-            episodic_life=False,  # The emulator's would begin a new game.
-            reward_clipping=False,
-            use_fire_reset=False,
-        )
+        with _threads_that_do_not_preempt():
+            self._env = AtariVectorEnv(
+                rom,
+                num_environments,
+                num_threads=num_threads,
+                max_num_frames_per_episode=options.max_frames,
+                repeat_action_probability=0.25 if options.sticky_actions else 0.0,
+                full_action_space=options.full_action_space,
+                img_height=options.image_size,
+                img_width=options.image_size,
+                stack_num=1,  # Frames are stacked here, as `AtariEnvironment` does it.
+                frameskip=options.action_repeat,
+                maxpool=options.action_repeat > 1,
+                noop_max=options.noop_max + 1 if options.noop_max else 0,  # Less are drawn.
+                episodic_life=False,  # The emulator's would begin a new game.
+                reward_clipping=False,
+                use_fire_reset=False,
+            )
+        self._is_stepping = False
         self._actions = emulator_actions(rom, options.full_action_space)
         size = options.image_size
         self._stack = np.zeros((num_environments, size, size, options.frame_stack), np.uint8)
@@ -73,7 +79,10 @@ class AtariVectorEnvironment(BatchedEnvironment):
         self._owed = np.zeros(num_environments, np.float32)
 
     def reset(self) -> dm_env.TimeStep:
-        """Begins a game in every environment."""
+        """Begins a game in every environment; what was sent and not received is forgotten."""
+        if self._is_stepping:
+            self._env.recv()
+        self._is_stepping = False
         # The emulator's seeds are 32 bits with a sign.
         seeds = None
         if self._seed is not None:
@@ -103,10 +112,12 @@ class AtariVectorEnvironment(BatchedEnvironment):
             raise ValueError(f"actions must be of 0 .. {len(self._actions) - 1}, got {actions}.")
         actions = np.where(self._life_lost, _NO_OP, self._actions[actions])
         self._env.send(actions)
+        self._is_stepping = True
 
     def receive(self) -> dm_env.TimeStep:
         """Returns what the actions sent last have led to."""
         observation, reward, terminated, truncated, info = self._env.recv()
+        self._is_stepping = False
         restarted = self._life_lost | self._game_over
         ended = terminated | truncated
         goes_on = self._life_lost & ~ended
@@ -155,3 +166,21 @@ class AtariVectorEnvironment(BatchedEnvironment):
         fresh, fresh_info = self._env.reset(options={"reset_mask": which})
         info["lives"][which] = fresh_info["lives"][which]
         return np.where(which[:, np.newaxis, np.newaxis, np.newaxis], fresh, observation)
+
+
+@contextlib.contextmanager
+def _threads_that_do_not_preempt() -> Iterator[None]:
+    """Has threads that are made meanwhile wait for a core, and not take it from who wakes them up.
+
+    That is whoever sends actions, in the midst of sending, with Python's lock in its hands.
+    """
+    if os.sched_getscheduler(0) != os.SCHED_OTHER:  # The user's choice.
+        yield
+        return
+    with contextlib.suppress(OSError):  # Not every container allows it.
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))  # Threads inherit it.
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))

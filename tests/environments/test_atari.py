@@ -1,5 +1,7 @@
 """Atari: Gymnasium's preprocessing frame by frame, and lives that add up to the whole game."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -265,3 +267,24 @@ def test_the_emulator_prints_nothing(capfd):
     assert "Arcade Learning Environment" in "".join(capfd.readouterr())  # what it would print
     AtariEnvironment("pong").reset()
     assert "".join(capfd.readouterr()) == ""
+
+
+def test_a_batch_is_reset_though_a_step_has_begun():
+    batch = AtariVectorEnvironment("breakout", 2)
+    actions = np.zeros(2, np.int32)
+    batch.reset()
+    for _ in range(3):
+        batch.send(actions)
+        assert batch.reset().first().all()
+    assert not batch.step(actions).first().any()
+
+
+def test_a_batchs_emulators_do_not_preempt_who_sends_them_actions():
+    def policies():
+        return [os.sched_getscheduler(int(thread)) for thread in os.listdir("/proc/self/task")]
+
+    before = policies()
+    batch = AtariVectorEnvironment("breakout", 2, num_threads=2)
+    assert policies().count(os.SCHED_BATCH) == before.count(os.SCHED_BATCH) + 2
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
+    batch.close()
