@@ -35,6 +35,14 @@ def restack(frames: np.ndarray, start_of_episode: np.ndarray, out: np.ndarray):
         out[row, starts] = newest[starts, ..., np.newaxis]
 
 
+def newest_of(stack: np.ndarray, out: np.ndarray):
+    """Takes the newest frames [B, ...] out of stacks [B, ..., S], and writes them to `out`."""
+    if _are_four_bytes(stack):  # The highest byte of a number: a quarter of the time less.
+        np.right_shift(_as_numbers(stack), 24, out=out, dtype=np.uint32, casting="unsafe")
+    else:
+        out[...] = stack[..., -1]
+
+
 def push(stack: np.ndarray, newest: np.ndarray, first: np.ndarray) -> np.ndarray:
     """Returns the next stacks [B, ..., S]: without the oldest frame, and with the newest.
 
@@ -60,9 +68,13 @@ def _push_bytes(stack: np.ndarray, newest: np.ndarray, out: np.ndarray):
 
     The oldest frame is the lowest byte, and goes out when the number is shifted.
     """
-    stack, out = stack.view(np.uint32)[..., 0], out.view(np.uint32)[..., 0]
+    stack, out = _as_numbers(stack), _as_numbers(out)
     np.left_shift(newest, 24, out=out, dtype=np.uint32)
     np.bitwise_or(out, stack >> 8, out=out)
+
+
+def _as_numbers(stack: np.ndarray) -> np.ndarray:
+    return stack.view(np.uint32)[..., 0]
 
 
 def _are_four_bytes(stack: np.ndarray) -> bool:

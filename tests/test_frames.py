@@ -41,7 +41,10 @@ def test_frames_are_stacked_again_as_they_were(size, dtype, rows, batch, seed):
     np.testing.assert_array_equal(out, expected)
 
     stack = expected[0]
+    newest = np.empty_like(stored[0])
     for t in range(1, rows):
+        frames.newest_of(expected[t], out=newest)
+        np.testing.assert_array_equal(newest, stored[size - 1 + t])
         stack = frames.push(stack, stored[size - 1 + t], starts[t])
         np.testing.assert_array_equal(stack, expected[t])
 
