@@ -12,6 +12,7 @@ from acme.utils import loggers
 
 from acme_impala import acting, losses, types
 from acme_impala.experiments.layout import num_cores
+from acme_impala.experiments.threads import use_threads
 from acme_impala.learning import IMPALALearner
 from benchmarks.tasks import Task
 from benchmarks.timing import Timing, measure
@@ -40,7 +41,7 @@ def environment(task: Task, timing: Timing) -> dict[str, float]:
 
 def policy(task: Task, timing: Timing) -> dict[str, float]:
     """Measures the policy on one of an actor's batches, the sampling of actions included."""
-    _use_threads(1, task.actors.batches_per_actor)
+    use_threads(1, task.actors.batches_per_actor)
     environment_spec = task.environment_spec()
     num_environments = task.environments_per_batch
     network = task.network(environment_spec)
@@ -57,13 +58,13 @@ def policy(task: Task, timing: Timing) -> dict[str, float]:
 
 def learner(task: Task, timing: Timing) -> dict[str, float]:
     """Measures learner steps on a batch that is always the same."""
-    _use_threads(num_cores())
+    use_threads(num_cores())
     return measure(_learner_step(task, _batch(task)), timing)._asdict()
 
 
 def loss(task: Task, timing: Timing) -> dict[str, float]:
     """Measures V-trace and the loss, forward and backward, and the learner step that holds them."""
-    _use_threads(num_cores())
+    use_threads(num_cores())
     task = dataclasses.replace(task, unroll_length=task.loss_unroll_length)
     batch = _batch(task)
     rng = np.random.default_rng(1)
@@ -145,9 +146,3 @@ def _observations(environment_spec: specs.EnvironmentSpec, leading: tuple[int, .
     if spec.dtype == np.uint8:
         return rng.integers(256, size=shape, dtype=np.uint8)
     return rng.normal(scale=0.1, size=shape).astype(spec.dtype)
-
-
-def _use_threads(of_one_call: int, parallel_calls: int = 1):
-    """Sets TensorFlow's threads as the processes of a program have them."""
-    tf.config.threading.set_intra_op_parallelism_threads(of_one_call)
-    tf.config.threading.set_inter_op_parallelism_threads(parallel_calls)

@@ -19,7 +19,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow is talkative wh
 import acme_impala  # Before TensorFlow: it turns on the kernels that TensorFlow leaves off.
 
 # ruff: isort: split
-import tensorflow as tf
 from absl import app, flags
 from acme.utils import counting
 
@@ -35,7 +34,9 @@ from acme_impala.experiments import (
     stored_run,
 )
 from acme_impala.experiments.counts import make_counter
+from acme_impala.experiments.layout import num_cores
 from acme_impala.experiments.progress import LiveLine
+from acme_impala.experiments.threads import use_threads
 
 FLAGS = flags.FLAGS
 
@@ -130,8 +131,7 @@ def learn(recording: replay.Recording, config: acme_impala.ExperimentConfig):
 
 def main(_):
     """Learns; exits with 1 and a message where something is wrong."""
-    tf.config.threading.set_intra_op_parallelism_threads(len(os.sched_getaffinity(0)))
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    use_threads(num_cores())
     try:
         recording = replay.Recording(FLAGS.recording)
         config = make_config(recording)

@@ -22,7 +22,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow is talkative wh
 import acme_impala  # Before TensorFlow: it turns on the kernels that TensorFlow leaves off.
 
 # ruff: isort: split
-import tensorflow as tf
 from absl import app, flags, logging
 
 import hyperparameters
@@ -38,6 +37,8 @@ from acme_impala.experiments import (
     ray_cluster,
     run_directory,
 )
+from acme_impala.experiments.layout import num_cores
+from acme_impala.experiments.threads import use_threads
 
 FLAGS = flags.FLAGS
 
@@ -163,8 +164,7 @@ def main(_):
         preset = hyperparameters.make_preset(FLAGS.env)
         config = make_config(preset)
         if FLAGS.launcher == "in_process":
-            tf.config.threading.set_intra_op_parallelism_threads(len(os.sched_getaffinity(0)))
-            tf.config.threading.set_inter_op_parallelism_threads(1)
+            use_threads(num_cores())
             experiments.run_experiment(config, accept_new_config=FLAGS.accept_new_config)
         else:
             experiments.launch(

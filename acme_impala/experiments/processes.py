@@ -19,13 +19,17 @@ import tensorflow as tf
 from absl import logging
 
 from acme_impala.experiments import heartbeat, membership
+from acme_impala.experiments.layout import num_cores
 from acme_impala.experiments.run_directory import RunDirectory
+from acme_impala.experiments.threads import use_threads
 
 # How often a node that waits looks whether the program is ending.
 POLL_SECONDS = 0.2
-# Actors leave the cores to the learner when it has a batch: else it falls behind, the queue fills
-# up, and unrolls grow old in it.
+# Actors leave the cores to a learner that has a GPU to keep busy. One that computes on their cores
+# takes what they leave idle, for it has a batch in hand while they wait for each other. But it must
+# not get much less than its share, or it falls behind: unrolls then grow old in a full queue.
 _ACTORS_NICENESS = 5
+_NICENESS_ON_CPU = 7  # The learner's.
 # How long the news of a death may take to come here, when the dead one's host has gone with it.
 _NEWS_SECONDS = 120.0
 # The environment variable by which a node's process knows its launcher's process id.
@@ -94,7 +98,8 @@ def prepare_process(*, learner: bool = False, parallel_calls: int = 1):
     """Sets devices, threads and signals of a process of nodes.
 
     The learner takes a GPU where there is one and all cores for its kernels; the others never see
-    a GPU, use one thread for each call, and give way to the learner.
+    a GPU and use one thread for each call. They give way to a learner that has a GPU; one that has
+    none gives way to them.
 
     Ctrl-C reaches every process of a terminal; only the launcher heeds it, and tells the nodes to
     stop by SIGTERM. Who else sends that to one of them wants its machine back, and the launcher is
@@ -122,13 +127,14 @@ def prepare_process(*, learner: bool = False, parallel_calls: int = 1):
         _end_program()
     logging.set_verbosity(logging.WARNING)
     if learner:
-        threads = len(os.sched_getaffinity(0))
+        num_threads = num_cores()
+        if not tf.config.list_physical_devices("GPU"):
+            os.nice(_NICENESS_ON_CPU)
     else:
-        threads = 1
+        num_threads = 1
         os.nice(_ACTORS_NICENESS)
         tf.config.set_visible_devices([], "GPU")
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
-    tf.config.threading.set_inter_op_parallelism_threads(parallel_calls)
+    use_threads(num_threads, parallel_calls)
 
 
 def run_in_threads(functions: Sequence[Callable[[], Any]]) -> list[Any]:
