@@ -25,11 +25,9 @@ from acme_impala.experiments.threads import use_threads
 
 # How often a node that waits looks whether the program is ending.
 POLL_SECONDS = 0.2
-# Actors leave the cores to a learner that has a GPU to keep busy. One that computes on their cores
-# takes what they leave idle, for it has a batch in hand while they wait for each other. But it must
-# not get much less than its share, or it falls behind: unrolls then grow old in a full queue.
+# Actors leave the cores to the learner when it has a batch: else it falls behind, the queue fills
+# up, and unrolls grow old in it.
 _ACTORS_NICENESS = 5
-_NICENESS_ON_CPU = 7  # The learner's.
 # How long the news of a death may take to come here, when the dead one's host has gone with it.
 _NEWS_SECONDS = 120.0
 # The environment variable by which a node's process knows its launcher's process id.
@@ -98,8 +96,7 @@ def prepare_process(*, learner: bool = False, parallel_calls: int = 1):
     """Sets devices, threads and signals of a process of nodes.
 
     The learner takes a GPU where there is one and all cores for its kernels; the others never see
-    a GPU and use one thread for each call. They give way to a learner that has a GPU; one that has
-    none gives way to them.
+    a GPU, use one thread for each call, and give way to the learner.
 
     Ctrl-C reaches every process of a terminal; only the launcher heeds it, and tells the nodes to
     stop by SIGTERM. Who else sends that to one of them wants its machine back, and the launcher is
@@ -128,8 +125,6 @@ def prepare_process(*, learner: bool = False, parallel_calls: int = 1):
     logging.set_verbosity(logging.WARNING)
     if learner:
         num_threads = num_cores()
-        if not tf.config.list_physical_devices("GPU"):
-            os.nice(_NICENESS_ON_CPU)
     else:
         num_threads = 1
         os.nice(_ACTORS_NICENESS)
