@@ -15,7 +15,7 @@ from acme_impala import environments, learning
 from acme_impala.experiments import accounts, checkpointing, heartbeat, logs, membership
 from acme_impala.experiments.config import ExperimentConfig
 from acme_impala.experiments.counts import LearnerCounter
-from acme_impala.experiments.processes import Remote, SharedEvent, until_stopped
+from acme_impala.experiments.processes import POLL_SECONDS, Remote, SharedEvent, until_stopped
 from acme_impala.experiments.run_directory import RunDirectory
 from acme_impala.experiments.table_log import TableLog
 
@@ -34,6 +34,7 @@ class LearnerNode(acme.VariableSource):
         continuation: checkpointing.Continuation,
         environment_spec: acme.specs.EnvironmentSpec,
         num_actors: int,
+        replay_is_serving: SharedEvent,
         has_ended: SharedEvent,
         replay: reverb.Client,
         counter: courier.Client,
@@ -51,6 +52,10 @@ class LearnerNode(acme.VariableSource):
         self._logger = logs.make_logger(directory, "learner", every=logs.LOG_SECONDS)
         self._tables = TableLog(replay, logs.make_logger(directory, "replay"))
         pulse = heartbeat.current()
+        # Before, its queues may hold what they held when they were saved. Actors write nothing
+        # before they have the learner's weights.
+        while not (replay_is_serving.wait(POLL_SECONDS) or self._stop.is_set()):
+            pass
         self._dataset = builder.make_dataset_iterator(
             replay,
             should_stop=pulse.asked_while_waiting(

@@ -74,6 +74,7 @@ class ReplayNode(lp.ReverbNode):
         make_tables: Callable[[], list[reverb.Table]],
         directory: RunDirectory,
         continuation: checkpointing.Continuation,
+        is_serving: SharedEvent,
         learner_has_ended: SharedEvent,
     ):
         """Makes a node.
@@ -82,11 +83,14 @@ class ReplayNode(lp.ReverbNode):
             make_tables: called in the node's process.
             directory: the run's.
             continuation: whose tables it goes on from.
+            is_serving: set when the tables are as they should be, which they are not yet when the
+                server first answers.
             learner_has_ended: set by the learner.
         """
         super().__init__(make_tables)
         self._directory = directory
         self._continuation = continuation
+        self._is_serving = is_serving
         self._learner_has_ended = learner_has_ended
 
     def run(self):
@@ -99,6 +103,7 @@ class ReplayNode(lp.ReverbNode):
             self._directory.make_replay_directory(),
             found.replay if found else None,
         )
+        self._is_serving.set()
         lp.wait_for_stop()
         self._learner_has_ended.wait(_LEARNER_SECONDS)
         server.stop()
@@ -150,8 +155,10 @@ def make_program(
 
     program = lp.Program(name)
     tables = functools.partial(builder.make_replay_tables, prepared.environment_spec)
-    learner_has_ended = SharedEvent()
-    replay_node = ReplayNode(node(tables, "replay"), directory, continuation, learner_has_ended)
+    replay_is_serving, learner_has_ended = SharedEvent(), SharedEvent()
+    replay_node = ReplayNode(
+        node(tables, "replay"), directory, continuation, replay_is_serving, learner_has_ended
+    )
     counter_node = lp.CourierNode(node(_counter, "counter"), continuation)
     replay, counter = replay_node.create_handle(), counter_node.create_handle()
     learner_node = lp.CourierNode(
@@ -162,6 +169,7 @@ def make_program(
         continuation,
         prepared.environment_spec,
         layout.num_actors,
+        replay_is_serving,
         learner_has_ended,
         replay,
         counter,
