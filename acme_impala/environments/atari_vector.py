@@ -82,7 +82,7 @@ class AtariVectorEnvironment(BatchedEnvironment):
         """Begins a game in every environment; what was sent and not received is forgotten."""
         if self._is_stepping:
             self._env.recv()
-        self._is_stepping = False
+            self._is_stepping = False
         # The emulator's seeds are 32 bits with a sign.
         seeds = None
         if self._seed is not None:
