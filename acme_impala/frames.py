@@ -20,7 +20,10 @@ def restack(frames: np.ndarray, start_of_episode: np.ndarray, out: np.ndarray):
     Args:
         frames: [S-1 + T+1, B, ...] the older frames of row 0's stack, then each row's newest.
         start_of_episode: [T+1, B] bool; there the newest frame fills the stack.
-        out: [T+1, B, ..., S], written to.
+        out: [T+1, B, ..., S], written to; each row [B, ..., S] in one piece of memory.
+
+    Raises:
+        AttributeError: a row of `out` lies apart in memory.
     """
     stack_size = out.shape[-1]
     older = stack_size - 1
