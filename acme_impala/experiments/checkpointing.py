@@ -105,7 +105,8 @@ def newest_whole(directory: pathlib.Path) -> Found | None:
     """Finds the newest checkpoint of which every byte can be read; None where there is none yet.
 
     A process that is killed, or a disk that is full, can leave a checkpoint cut short. Such a one
-    is passed over, with a warning, for the one before. Its replay table is part of it.
+    is passed over, with a warning, for the one before. Its replay table is part of it. A run that
+    goes on meanwhile may delete what is being read: then it has made newer ones.
 
     Raises:
         ValueError: there are checkpoints, and all are broken.
@@ -114,15 +115,10 @@ def newest_whole(directory: pathlib.Path) -> Found | None:
     for index in paths:
         path = str(index.with_suffix(""))
         try:
-            reader = tf.train.load_checkpoint(path)
-            for name in reader.get_variable_to_shape_map():
-                reader.get_tensor(name)  # Every tensor has a checksum, which reading checks.
-            tables = _read(reader, _REPLAY) or None
-            if tables:
-                tables = str((directory / tables).resolve())
-                replay.check_saved(pathlib.Path(tables))
-            return Found(path, json.loads(_read(reader, _COUNTS)), tables)
+            return _read_whole(directory, path)
         except Exception as error:  # TensorFlow raises many kinds, IndexError for a short file.
+            if not index.exists():  # Of a checkpoint's files it is the first to be deleted.
+                return newest_whole(directory)
             logging.warning(
                 "The checkpoint %s is broken and passed over for the one before it (%s).",
                 path,
@@ -176,6 +172,17 @@ def restore_network(path: str, network: networks.Network):
     restored = tf.train.Checkpoint(learner={"network": network}).restore(path)
     restored.expect_partial()  # The optimizer's variables are left out.
     restored.assert_existing_objects_matched()
+
+
+def _read_whole(directory: pathlib.Path, path: str) -> Found:
+    reader = tf.train.load_checkpoint(path)
+    for name in reader.get_variable_to_shape_map():
+        reader.get_tensor(name)  # Every tensor has a checksum, which reading checks.
+    tables = _read(reader, _REPLAY) or None
+    if tables:
+        tables = str((directory / tables).resolve())
+        replay.check_saved(pathlib.Path(tables))
+    return Found(path, json.loads(_read(reader, _COUNTS)), tables)
 
 
 def _read(reader: Any, name: str) -> str:

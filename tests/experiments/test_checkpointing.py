@@ -255,6 +255,23 @@ def test_when_all_are_broken_it_says_so(copy):
         checkpointing.newest_whole(copy)
 
 
+def test_one_that_a_run_deletes_as_it_is_read_is_not_broken(tmp_path, monkeypatch, warnings):
+    learner = make_learner()
+    checkpointer = checkpointing.Checkpointer(tmp_path, learner, max_to_keep=1)
+    checkpointer.save({})
+    load = tf.train.load_checkpoint
+
+    def load_too_late(path):
+        if learner.steps < 3:  # The run that goes on has made another in the meantime.
+            take_steps(learner, 1)
+            checkpointer.save({})
+        return load(path)
+
+    monkeypatch.setattr(tf.train, "load_checkpoint", load_too_late)
+    assert found_step(tmp_path) == 3
+    assert "broken" not in warnings.text
+
+
 @pytest.mark.parametrize("content", ["", 'model_checkpoint_path: "check'])
 def test_tensorflows_own_list_of_checkpoints_may_be_broken(copy, content):
     (copy / "checkpoint").write_text(content)
