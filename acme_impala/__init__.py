@@ -1,8 +1,10 @@
 """IMPALA for Acme: V-trace, learner, actors, Reverb transport and Launchpad programs."""
 
+import importlib
 import os
 import sys
 import warnings
+from typing import TYPE_CHECKING
 
 
 def _prepare_tensorflow():
@@ -23,7 +25,23 @@ def _prepare_tensorflow():
     os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"
 
 
+def _import_tensorflow():
+    """Imports TensorFlow without jax, for which TensorFlow Lite looks.
+
+    It only converts jax's models by it; in each of a program's processes that would take 20 MiB
+    and a quarter of a second.
+    """
+    if "jax" in sys.modules:
+        return
+    sys.modules["jax"] = None
+    try:
+        importlib.import_module("tensorflow")
+    finally:
+        del sys.modules["jax"]
+
+
 _prepare_tensorflow()
+_import_tensorflow()
 
 # ruff: noqa: E402
 # isort: split
@@ -34,7 +52,9 @@ from acme_impala.agent import IMPALA
 from acme_impala.builder import IMPALABuilder
 from acme_impala.config import Adam, IMPALAConfig, LinearSchedule, RMSProp
 from acme_impala.experiments import ExperimentConfig, launch, make_program, run_experiment
-from acme_impala.learning import IMPALALearner
+
+if TYPE_CHECKING:
+    from acme_impala.learning import IMPALALearner
 
 __all__ = [
     "IMPALA",
@@ -55,3 +75,10 @@ __all__ = [
     "run_experiment",
     "vtrace",
 ]
+
+
+def __getattr__(name: str):
+    """Imports the learner when it is asked for: in actors' processes it would take 20 MiB."""
+    if name == "IMPALALearner":
+        return importlib.import_module("acme_impala.learning").IMPALALearner
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

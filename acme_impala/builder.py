@@ -1,7 +1,10 @@
 """Makes the parts of an IMPALA agent, by the signatures of Acme's builders."""
 
+from __future__ import annotations
+
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import acme
 import numpy as np
@@ -9,8 +12,11 @@ import reverb
 from acme import adders, specs
 from acme.utils import counting, loggers
 
-from acme_impala import acting, environments, learning, networks, replay, types
+from acme_impala import acting, environments, networks, replay, types
 from acme_impala.config import IMPALAConfig
+
+if TYPE_CHECKING:
+    from acme_impala import learning
 
 
 class IMPALABuilder:
@@ -205,6 +211,8 @@ class IMPALABuilder:
             logger: told of the metrics at every step; None: Acme's default.
             metrics_every_seconds: how old the metrics may be that cost time.
         """
+        from acme_impala import learning  # Not needed, and not small, in processes of actors.
+
         del random_key
         prioritized = self._config.replay.fraction and self._config.replay.is_prioritized
         if prioritized and not replay_client:

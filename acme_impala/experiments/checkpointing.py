@@ -1,20 +1,25 @@
 """Checkpoints of learner, counts and replay table, of which a broken one is never loaded."""
 
+from __future__ import annotations
+
 import json
 import os
 import pathlib
 import shutil
 import threading
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import reverb
 import tensorflow as tf
 from absl import logging
 
-from acme_impala import learning, networks, replay
+from acme_impala import networks, replay
 from acme_impala.experiments import membership
 from acme_impala.experiments.run_directory import RunDirectory
+
+if TYPE_CHECKING:
+    from acme_impala import learning
 
 _PREFIX = "checkpoint"
 _COUNTS, _REPLAY = "counts", "replay"  # Names within a checkpoint.

@@ -1,7 +1,10 @@
 """The learner node: learns to the end of the run, writes checkpoints, settles the accounts."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import acme
 import courier
@@ -11,13 +14,16 @@ import reverb
 from absl import logging
 
 from acme_impala import builder as builder_lib
-from acme_impala import environments, learning
+from acme_impala import environments
 from acme_impala.experiments import accounts, checkpointing, heartbeat, logs, membership
 from acme_impala.experiments.config import ExperimentConfig
 from acme_impala.experiments.counts import LearnerCounter
 from acme_impala.experiments.processes import POLL_SECONDS, Remote, SharedEvent, until_stopped
 from acme_impala.experiments.run_directory import RunDirectory
 from acme_impala.experiments.table_log import TableLog
+
+if TYPE_CHECKING:
+    from acme_impala import learning
 
 # Of the ten that Launchpad gives a program to end: to wait for what actors have to say.
 DRAIN_SECONDS = 4.0

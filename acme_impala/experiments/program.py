@@ -119,7 +119,7 @@ def make_program(
 ) -> lp.Program:
     """Makes the Launchpad program of an experiment: replay, counter, learner, actors, evaluator.
 
-    Every process needs TensorFlow's 200 MiB, so nodes share processes: replay and counter are
+    Every process needs TensorFlow's 150 MiB, so nodes share processes: replay and counter are
     threads of the learner's, which reads unrolls from its own memory, and the evaluator is one of
     the first actor's.
 

@@ -2,11 +2,13 @@
 
 import dataclasses
 import signal
+import subprocess
+import sys
 
 from acme_impala.experiments import launch
 from acme_impala.experiments.run_directory import RunDirectory
 
-from .runs import catch_config, column
+from .runs import ROOT, catch_config, column
 
 
 def test_a_second_program_in_one_process_ends_too_and_signals_are_its_own_again(tmp_path):
@@ -18,3 +20,20 @@ def test_a_second_program_in_one_process_ends_too_and_signals_are_its_own_again(
         directory = RunDirectory(config.workdir)
         assert column(directory, "learner", "frames")[-1] >= num_frames
         assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+
+def test_a_process_of_actors_imports_nothing_large_that_it_does_not_need():
+    """Each megabyte counts as often as there are processes."""
+    code = """if True:
+        import sys
+        from acme_impala.experiments import node_process, program
+
+        print({"acme.tf.savers", "tensorflow_probability", "jax"} & set(sys.modules))
+        import acme_impala
+
+        print(acme_impala.IMPALALearner.__name__)
+    """
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.split("\n")[:2] == ["set()", "IMPALALearner"]
