@@ -100,7 +100,9 @@ class LearnerNode(acme.VariableSource):
         )
 
     def get_variables(self, names: Sequence[str]) -> list[list[np.ndarray]]:
-        """The newest weights and their version."""
+        """The newest weights and their version, as soon as the learner is not behind."""
+        while not (self._dataset.wait_while_batch_waits(POLL_SECONDS) or self._stop.is_set()):
+            pass
         return self._learner.get_variables(names)
 
     def frames(self) -> int:

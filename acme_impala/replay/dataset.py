@@ -76,6 +76,8 @@ class UnrollDataset(Iterator[types.Unroll]):
         self._batch_size = batch_size
         self._steps_given = self.steps_dropped = 0
         self._next_batch: futures.Future | None = None
+        self._none_waits = threading.Event()
+        self._none_waits.set()
         self._ended = self._is_closed = False
 
     def __next__(self) -> types.Unroll:
@@ -89,7 +91,7 @@ class UnrollDataset(Iterator[types.Unroll]):
         if self._ended:
             raise StopIteration
         if self._next_batch is None:
-            self._next_batch = in_background(self._gather)
+            self._gather_next()
         try:
             while True:
                 try:
@@ -99,11 +101,26 @@ class UnrollDataset(Iterator[types.Unroll]):
                     if self._should_stop():
                         raise StopIteration from None
         except BaseException:
-            self._ended = True  # What is left may still be counted, by `drain`.
+            self._end()  # What is left may still be counted, by `drain`.
             raise
         self._steps_given += num_steps
-        self._next_batch = in_background(self._gather)
+        self._none_waits.set()
+        self._gather_next()
         return batch
+
+    def wait_while_batch_waits(self, seconds: float) -> bool:
+        """Waits while a whole batch waits for the learner, who is behind.
+
+        Unrolls that are begun meanwhile would be acted by weights that the batch in hand and the
+        one that waits are about to change.
+
+        Args:
+            seconds: at most.
+
+        Returns:
+            Whether none waits, or the iteration has ended.
+        """
+        return self._none_waits.wait(seconds)
 
     def drain(self, actors_have_ended: Callable[[], bool], seconds: float) -> int | None:
         """Ends the iteration and takes what is left in the queue, so that actors need not wait.
@@ -115,7 +132,7 @@ class UnrollDataset(Iterator[types.Unroll]):
         Returns:
             Agent steps of the unrolls that were written and never given; None: it gave up.
         """
-        self._ended = True
+        self._end()
         deadline = time.monotonic() + seconds
         is_complete = False
         for queue in self._queues:  # Beside a batch that is being gathered.
@@ -142,11 +159,26 @@ class UnrollDataset(Iterator[types.Unroll]):
             seconds: to wait for the thread's end. Where the server is stopped before, it looks for
                 it for a long time; a process that exits need not care.
         """
-        self._ended = self._is_closed = True
+        self._is_closed = True
+        self._end()
         for queue in self._queues:
             queue.reader.stop()
         if self._next_batch:
             futures.wait([self._next_batch], seconds)
+
+    def _end(self):
+        self._ended = True
+        self._none_waits.set()
+
+    def _gather_next(self):
+        def gather():
+            gathered = self._gather()
+            self._none_waits.clear()
+            if self._ended:
+                self._none_waits.set()
+            return gathered
+
+        self._next_batch = in_background(gather)
 
     def _has_taken_all(self) -> bool:
         found = self._client.server_info(timeout=1)

@@ -75,7 +75,7 @@ class MixedDataset(UnrollDataset):
         self._max_remembered = 2 * config.capacity
         # At once: a process that acts and learns in turn fills the table before it asks for a
         # batch.
-        self._next_batch = in_background(self._gather)
+        self._gather_next()
 
     def num_taken(self, batch: int) -> int:
         """Returns how many unrolls have left the queue when a batch is complete.

@@ -2,9 +2,12 @@
 
 import dataclasses
 import signal
+import statistics
 import subprocess
 import sys
+import time
 
+from acme_impala import IMPALALearner
 from acme_impala.experiments import launch
 from acme_impala.experiments.run_directory import RunDirectory
 
@@ -20,6 +23,21 @@ def test_a_second_program_in_one_process_ends_too_and_signals_are_its_own_again(
         directory = RunDirectory(config.workdir)
         assert column(directory, "learner", "frames")[-1] >= num_frames
         assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+
+def test_where_the_learner_is_slow_unrolls_do_not_grow_old(tmp_path, monkeypatch):
+    step = IMPALALearner.step
+
+    def slow_step(learner):
+        time.sleep(0.2)
+        step(learner)
+
+    monkeypatch.setattr(IMPALALearner, "step", slow_step)
+    config = catch_config(tmp_path, num_frames=2000, evaluate_every=2000)
+    launch(config, 1, config.agent.batch_size, launch_type="local_mt")
+    lags = column(RunDirectory(config.workdir), "learner", "policy_lag_mean")
+    assert len(lags) > 5
+    assert statistics.mean(lags) < 2.5  # Two, and without the wait for the learner more than four.
 
 
 def test_a_process_of_actors_imports_nothing_large_that_it_does_not_need():

@@ -143,6 +143,31 @@ def test_no_more_than_the_next_batch_waits_outside_the_queue(batch_size):
         assert batch_size <= waiting <= batch_size + 4  # A few are in flight.
 
 
+def test_it_is_known_whether_a_batch_waits_for_the_learner():
+    with serving(NUMBERED, 4) as client, NumberedWriter(client) as writer:
+        dataset = replay.UnrollDataset(client, 2)
+        assert dataset.wait_while_batch_waits(0)
+        writer.write(3)
+        next(dataset)  # The next one lacks an unroll.
+        assert dataset.wait_while_batch_waits(0)
+        writer.write(1)
+        while dataset.wait_while_batch_waits(0):
+            time.sleep(0.01)
+        assert not dataset.wait_while_batch_waits(0.3)
+        waited = []
+        waiting = in_thread(lambda: waited.append(dataset.wait_while_batch_waits(60)))
+        next(dataset)
+        waiting.join()
+        assert waited == [True]
+        writer.write(2)  # That nobody will take.
+        while dataset.wait_while_batch_waits(0):
+            time.sleep(0.01)
+        waiting = in_thread(lambda: waited.append(dataset.wait_while_batch_waits(60)))
+        dataset.close()
+        waiting.join()
+        assert waited == [True, True]
+
+
 def test_waiting_ends_with_stop_iteration_when_it_should_stop():
     stop = threading.Event()
     with serving(NUMBERED, capacity=4) as client, NumberedWriter(client) as writer:
