@@ -107,7 +107,7 @@ TASKS = {
             network=networks.NetworkConfig(torso="shallow"),
             unroll_length=20,
             batch_size=32,
-            environments_per_actor=32,
+            environments_per_actor=16,
             loss_unroll_length=100,
         ),
         Task(

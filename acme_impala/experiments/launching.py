@@ -71,7 +71,8 @@ def launch(
     Args:
         config: the experiment.
         num_actors: actor nodes; None: as many as fit this machine's cores.
-        environments_per_actor: environments that an actor steps together; None: 32.
+        environments_per_actor: environments that an actor steps together; None: 16 or 32, as many
+            as fit the actors (`ActorLayout.make`).
         launch_type: 'local_mp', a process for each node; 'local_mt', threads of this process; or
             'ray', processes on a Ray cluster, which are replaced when they die.
         accept_new_config: continue a run whose stored config differs.

@@ -19,16 +19,18 @@ def num_cores() -> int:
 class ActorLayout:
     """The actors of a program and their environments.
 
-    An actor node whose environments run in the background, and that has two cores or more to
-    itself, holds them in two batches. Each has a thread of its own that steps it and calls the
-    policy in turn, so a core that waits for one batch works for the other; and each may use all of
-    the node's cores, for the other batch may be waiting for its policy.
+    Where environments run in the background, in C++ threads or processes, an actor steps a batch of
+    them and calls its policy in turn, and what waits for one leaves its core to others: there is an
+    actor node for each core. A node that is given two cores or more holds its environments in two
+    batches, with a thread for each. Each may use all of the node's cores, for the other may be
+    waiting for its policy; but only one of the two runs Python at a time, so that two nodes with a
+    core each are faster. Other environments take their steps in the actor's own thread.
 
     Several tasks are dealt out to the actor nodes in turn. A node that has more than one holds a
     batch for each, of as many environments as the others', in a thread of its own.
 
     Attributes:
-        num_actors: actor nodes: processes, or threads. By default one for every two cores.
+        num_actors: actor nodes: processes, or threads.
         environments_per_actor: of an actor node, in all its batches; with several tasks at most.
         in_background: whether batches of the environment run in the background.
         num_tasks: that are learned at once.
@@ -37,8 +39,8 @@ class ActorLayout:
         ValueError: a number is not positive.
     """
 
-    num_actors: int = dataclasses.field(default_factory=lambda: max(1, num_cores() // 2))
-    environments_per_actor: int = 32
+    num_actors: int
+    environments_per_actor: int
     in_background: bool = False
     num_tasks: int = 1
 
@@ -60,12 +62,21 @@ class ActorLayout:
         num_actors: int | None,
         environments_per_actor: int | None,
     ) -> "ActorLayout":
-        """Makes a layout for environments of a factory; None stands for a default."""
-        given = {"num_actors": num_actors, "environments_per_actor": environments_per_actor}
+        """Makes a layout for environments of a factory.
+
+        Args:
+            environment_factory: called with (seed, evaluation).
+            num_actors: actor nodes; None: one for each core where environments run in the
+                background, and else one for every two.
+            environments_per_actor: None: 16 or, where there is one for every two cores, 32.
+        """
+        in_background = environments.batches_run_in_background(environment_factory)
+        cores_per_actor = 1 if in_background else 2
         return cls(
-            **{name: value for name, value in given.items() if value is not None},
-            in_background=environments.batches_run_in_background(environment_factory),
-            num_tasks=len(environments.tasks_of(environment_factory)),
+            max(1, num_cores() // cores_per_actor) if num_actors is None else num_actors,
+            16 * cores_per_actor if environments_per_actor is None else environments_per_actor,
+            in_background,
+            len(environments.tasks_of(environment_factory)),
         )
 
     @property

@@ -15,7 +15,7 @@ class Preset(NamedTuple):
     agent: IMPALAConfig
     network: NetworkConfig
     last_action_and_reward: bool = False  # Whether observations hold them (types.OAR).
-    environments_per_actor: int = 32
+    environments_per_actor: int | None = None  # None: as `ActorLayout` has it.
 
 
 def atari(num_frames: int) -> Preset:
@@ -98,7 +98,7 @@ def dmlab(num_frames: int) -> Preset:
         ),
         NetworkConfig(torso="deep", core="lstm", lstm_size=256),
         last_action_and_reward=True,
-        environments_per_actor=8,  # Each is a process of 200 MiB, and keeps a core busy.
+        environments_per_actor=4,  # Each is a process of 200 MiB, and keeps a core busy.
     )
 
 

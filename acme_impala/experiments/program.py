@@ -129,7 +129,8 @@ def make_program(
     Args:
         config: the experiment.
         num_actors: actor nodes; None: as many as fit this machine's cores.
-        environments_per_actor: environments that an actor steps together; None: 32.
+        environments_per_actor: environments that an actor steps together; None: 16 or 32, as many
+            as fit the actors (`ActorLayout.make`).
         accept_new_config: continue a run whose stored config differs.
         name: of the program.
 

@@ -1,0 +1,43 @@
+"""How many actors there are unless told, and how they hold their environments."""
+
+import pytest
+
+from acme_impala.environments import EnvironmentFactory
+from acme_impala.experiments import layout
+
+
+@pytest.mark.parametrize(
+    ("environment", "cores", "actors", "environments"),
+    [
+        ("atari:pong", 1, 1, 16),
+        ("atari:pong", 2, 2, 16),
+        ("atari:pong", 8, 8, 16),
+        ("catch", 1, 1, 32),
+        ("catch", 2, 1, 32),
+        ("catch", 8, 4, 32),
+    ],
+)
+def test_actors_fit_the_cores(environment, cores, actors, environments, monkeypatch):
+    monkeypatch.setattr(layout, "num_cores", lambda: cores)
+    found = layout.ActorLayout.make(EnvironmentFactory(environment), None, None)
+    assert found.num_actors == actors
+    assert found.environments_per_actor == environments
+    assert found.batches_per_actor == 1
+
+
+@pytest.mark.parametrize(
+    ("environment", "actors", "size", "batches"),
+    [
+        ("atari:pong", 1, 32, 2),
+        ("atari:pong", 2, 32, 2),
+        ("atari:pong", 3, 32, 1),  # Of four cores no two are one actor's.
+        ("atari:pong", 1, 33, 1),
+        ("catch", 1, 32, 1),
+    ],
+)
+def test_an_actor_with_two_cores_has_two_batches(environment, actors, size, batches, monkeypatch):
+    monkeypatch.setattr(layout, "num_cores", lambda: 4)
+    found = layout.ActorLayout.make(EnvironmentFactory(environment), actors, size)
+    assert (found.num_actors, found.environments_per_actor) == (actors, size)
+    assert found.batches_per_actor == batches
+    assert found.environments_per_batch * batches == size
