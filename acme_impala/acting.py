@@ -3,7 +3,7 @@
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import acme
 import dm_env
@@ -13,8 +13,9 @@ import tree
 from dm_env import specs
 
 from acme_impala import distributions, environments, function_leak, networks, replay, types
+from acme_impala.direct_call import DirectCall
 from acme_impala.networks.cores import reset_state
-from acme_impala.types import ACTOR_VARIABLE_NAMES, VARIABLE_NAMES
+from acme_impala.types import ACTOR_VARIABLE_NAMES, FIRST, LAST, VARIABLE_NAMES
 
 
 class IMPALAActor(acme.Actor):
@@ -126,8 +127,14 @@ class BatchedPolicy:
         self._step = None  # Traced at the first call, when the observations are known.
         with tf.device("/CPU:0"):
             self._initial_state = self._network.initial_state(num_environments)
-        self.state = self._initial_state  # Before the newest observations, tensors [N, ...].
+        self._state: list[tf.Tensor] = []
+        self._logits: types.Nest = None  # Their specs, once it is traced.
         self._next_state = tree.flatten(self._initial_state)
+
+    @property
+    def state(self) -> types.Nest:
+        """The recurrent states before the newest observations: a nest of tensors [N, ...]."""
+        return tree.unflatten_as(self._initial_state, self._state)
 
     def __call__(
         self, observation: types.Nest, first: np.ndarray
@@ -146,21 +153,17 @@ class BatchedPolicy:
         Raises:
             ValueError: the policy is not one for the sampler's action spec.
         """
-        with tf.device("/CPU:0"):
-            inputs = [tf.constant(x) for x in (*tree.flatten(observation), first)]
-            if self._step is None:
-                self._step = self._trace(observation, [*inputs, *self._next_state])
-            logits, state, self._next_state = self._step(*inputs, *self._next_state)
-        self.state = tree.unflatten_as(self._initial_state, state)
-        if isinstance(logits, tf.Tensor):  # By far the most: no nest at all.
-            logits = logits.numpy()
-        else:
-            logits = tree.map_structure(lambda x: x.numpy(), logits)
+        inputs = [*tree.flatten(observation), first, *self._next_state]
+        if self._step is None:
+            self._step = self._trace(observation, inputs)
+        outputs = self._step(inputs)
+        size = len(self._next_state)
+        self._state, self._next_state = outputs[:size], outputs[size : 2 * size]
+        logits = tree.unflatten_as(self._logits, [x.numpy() for x in outputs[2 * size :]])
         drawn = self._sample(logits)
         return self._sample.to_environment(drawn), drawn, logits
 
-    def _trace(self, structure: types.Nest, inputs: list[tf.Tensor]) -> Callable:
-        """Makes a graph with flat inputs, which is called in two thirds of a tf.function's time."""
+    def _trace(self, structure: types.Nest, inputs: list[np.ndarray | tf.Tensor]) -> DirectCall:
         num_leaves = len(tree.flatten(structure))
 
         @tf.function
@@ -171,11 +174,13 @@ class BatchedPolicy:
                 first, self._initial_state, tree.unflatten_as(self._initial_state, state)
             )
             (logits, _), next_state = self._network(observation, state)
-            return logits, tree.flatten(state), tree.flatten(next_state)
+            self._logits = tree.map_structure(tf.TensorSpec.from_tensor, logits)
+            return [x for nest in (state, next_state, logits) for x in tree.flatten(nest)]
 
-        traced = step.get_concrete_function(*inputs)
-        self._sample.check(traced.structured_outputs[0])
-        return traced
+        with tf.device("/CPU:0"):
+            traced = step.get_concrete_function(*[tf.constant(x) for x in inputs])
+        self._sample.check(self._logits)
+        return DirectCall(traced)
 
 
 class IMPALABatchActor(acme.Worker):
@@ -276,26 +281,28 @@ class IMPALABatchActor(acme.Worker):
         self._take_weights(timestep.observation)
         self._act(timestep)
         while True:
-            restarts = timestep.step_type == dm_env.StepType.LAST
+            restarts = timestep.step_type == LAST
             timestep = self._batch.receive()
             game_over = self._batch.game_over
-            lost = np.flatnonzero((timestep.step_type == dm_env.StepType.FIRST) & ~restarts)
-            if len(lost):
+            lost = (timestep.step_type == FIRST) & ~restarts
+            num_lost = np.count_nonzero(lost)
+            if num_lost:
                 self._writer.act_nowhere(lost)
             self._writer.close_row(timestep.reward, timestep.discount)
-            if len(lost):
-                self._writer.drop_rows(len(lost))
+            if num_lost:
+                self._writer.drop_rows(num_lost)
                 self._take_weights(timestep.observation)
             self._act(timestep)
             yield timestep, game_over
 
     def _act(self, timestep: dm_env.TimeStep):
-        first = timestep.step_type == dm_env.StepType.FIRST
+        first = timestep.step_type == FIRST
         self._writer.open_row(timestep.observation, first)
         actions, drawn, logits = self._policy(timestep.observation, first)
         self._batch.send(actions)
-        self._writer.act(drawn, logits, self._policy.state, self._weights.version)
-        self._writer.act_nowhere(timestep.step_type == dm_env.StepType.LAST)
+        state = self._policy.state if self._writer.unroll_begins else ()  # Else it is not read.
+        self._writer.act(drawn, logits, state, self._weights.version)
+        self._writer.act_nowhere(timestep.step_type == LAST)
         if self._writer.next_unroll_begins:  # The environments take their step meanwhile.
             self._take_weights(timestep.observation)
 

@@ -3,11 +3,16 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import dm_env
 import tensorflow as tf
 import tree
 
 # Nests of arrays or tensors: an array, a dict, a (named) tuple, or these inside one another.
 Nest = Any
+
+# dm_env.StepType as the numbers that arrays of step types hold. Its members are looked up, and held
+# against arrays, by Python and not by numpy, which takes longer than all else of a comparison.
+FIRST, MID, LAST = (int(step_type) for step_type in dm_env.StepType)
 
 # What a learner's `get_variables` knows: the network's variables, and the learner step they are of.
 VARIABLE_NAMES = ("policy", "policy_version")

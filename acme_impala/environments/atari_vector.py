@@ -11,6 +11,7 @@ from dm_env import specs
 from acme_impala import frames
 from acme_impala.environments.atari import AtariOptions, emulator_actions, frames_spec, rom_name
 from acme_impala.environments.batch import BatchedEnvironment
+from acme_impala.types import FIRST, LAST, MID
 
 _NO_OP = 0  # Every game's first action.
 
@@ -77,6 +78,7 @@ class AtariVectorEnvironment(BatchedEnvironment):
         self._game_over = np.zeros(num_environments, bool)
         # What a restart after a lost life has paid, for the step after it.
         self._owed = np.zeros(num_environments, np.float32)
+        self._all_mid = np.full(num_environments, MID, np.int32)
 
     def reset(self) -> dm_env.TimeStep:
         """Begins a game in every environment; what was sent and not received is forgotten."""
@@ -90,13 +92,13 @@ class AtariVectorEnvironment(BatchedEnvironment):
         self._seed = None  # Seeds given again would repeat the first games.
         observation, info = self._env.reset(seed=seeds)
         self._lives[:] = info["lives"]
-        self._life_lost[:] = self._game_over[:] = False
-        self._owed[:] = 0.0
+        self._life_lost = self._game_over = np.zeros(self.num_environments, bool)
+        self._owed = np.zeros(self.num_environments, np.float32)
         first = np.ones(self.num_environments, bool)
         self._stack = frames.push(self._stack, observation[:, 0], first)
         zeros = np.zeros(self.num_environments, np.float32)
         return dm_env.TimeStep(
-            np.full(self.num_environments, dm_env.StepType.FIRST, np.int32),
+            np.full(self.num_environments, FIRST, np.int32),
             zeros,
             zeros,
             self._stack,
@@ -108,7 +110,7 @@ class AtariVectorEnvironment(BatchedEnvironment):
         Raises:
             ValueError: an action is not one of the game's.
         """
-        if actions.min() < 0 or actions.max() >= len(self._actions):
+        if True in ((actions < 0) | (actions >= len(self._actions))):
             raise ValueError(f"actions must be of 0 .. {len(self._actions) - 1}, got {actions}.")
         actions = np.where(self._life_lost, _NO_OP, self._actions[actions])
         self._env.send(actions)
@@ -121,7 +123,7 @@ class AtariVectorEnvironment(BatchedEnvironment):
         restarted = self._life_lost | self._game_over
         ended = terminated | truncated
         goes_on = self._life_lost & ~ended
-        if (restarted & ended).any():  # The no-op after a lost life has ended the game.
+        if True in (restarted & ended):  # The no-op after a lost life has ended the game.
             observation = self._reset_games(restarted & ended, observation, info)
             ended &= ~restarted
         lives = info["lives"]
@@ -129,18 +131,18 @@ class AtariVectorEnvironment(BatchedEnvironment):
         lost_one &= self._options.life_loss_ends_episode
         self._lives[:] = lives
 
-        reward = reward + self._owed
-        self._owed = np.where(goes_on, reward, 0.0).astype(np.float32)
+        reward = reward.astype(np.float32) + self._owed
+        self._owed = reward * goes_on
         self._game_over = ended
         self._life_lost = lost_one & ~ended
-        step_type = np.full(self.num_environments, dm_env.StepType.MID, np.int32)
-        step_type[ended | lost_one] = dm_env.StepType.LAST
-        step_type[restarted] = dm_env.StepType.FIRST
+        step_type = self._all_mid.copy()
+        step_type[ended | lost_one] = LAST
+        step_type[restarted] = FIRST
         discount = ~(restarted | lost_one | (terminated & ended))
         self._stack = frames.push(self._stack, observation[:, 0], restarted)
         return dm_env.TimeStep(
             step_type,
-            np.where(restarted, 0.0, reward).astype(np.float32),
+            reward * ~restarted,
             discount.astype(np.float32),
             self._stack,
         )
@@ -148,7 +150,7 @@ class AtariVectorEnvironment(BatchedEnvironment):
     @property
     def game_over(self) -> np.ndarray:
         """[N] bool: where the last step was LAST, whether it ended the game and not only a life."""
-        return self._game_over.copy()
+        return self._game_over
 
     def observation_spec(self) -> specs.BoundedArray:
         """[image_size, image_size, frame_stack] uint8, stacked frames."""

@@ -8,7 +8,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 
 from acme_impala.environments import gymnasium_spaces
 from acme_impala.environments.batch import BatchedEnvironment
-from acme_impala.types import Nest
+from acme_impala.types import FIRST, LAST, MID, Nest
 
 
 class GymnasiumVectorEnvironment(BatchedEnvironment):
@@ -49,7 +49,7 @@ class GymnasiumVectorEnvironment(BatchedEnvironment):
         zeros = np.zeros(self.num_environments, np.float32)
         self._last = zeros.astype(bool)
         return dm_env.TimeStep(
-            np.full(self.num_environments, dm_env.StepType.FIRST, np.int32),
+            np.full(self.num_environments, FIRST, np.int32),
             zeros,
             zeros,
             self._observation(observation),
@@ -69,9 +69,9 @@ class GymnasiumVectorEnvironment(BatchedEnvironment):
             self._outcome = self._env.step_wait()
         observation, reward, terminated, truncated, _ = self._outcome
         first, self._last = self._last, terminated | truncated
-        step_type = np.full(self.num_environments, dm_env.StepType.MID, np.int32)
-        step_type[self._last] = dm_env.StepType.LAST
-        step_type[first] = dm_env.StepType.FIRST
+        step_type = np.full(self.num_environments, MID, np.int32)
+        step_type[self._last] = LAST
+        step_type[first] = FIRST
         return dm_env.TimeStep(
             step_type,
             np.where(first, 0.0, reward).astype(np.float32),

@@ -8,7 +8,7 @@ import tree
 from dm_env import specs
 
 from acme_impala.environments.batch import BatchedEnvironment
-from acme_impala.types import OAR, Nest
+from acme_impala.types import FIRST, OAR, Nest
 
 
 class ObservationActionReward(dm_env.Environment):
@@ -133,7 +133,7 @@ class BatchedObservationActionReward(BatchedEnvironment):
         self._environment.close()
 
     def _with_action_and_reward(self, timestep: dm_env.TimeStep) -> dm_env.TimeStep:
-        first = timestep.step_type == dm_env.StepType.FIRST
+        first = timestep.step_type == FIRST
         actions = self._actions.copy()
         actions[first] = 0
         return timestep._replace(observation=OAR(timestep.observation, actions, timestep.reward))

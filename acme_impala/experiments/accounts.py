@@ -98,7 +98,8 @@ class Ledger:
         fresh = path.with_suffix(".new")
         np.array(entry, np.int64).tofile(fresh)
         os.replace(fresh, path)
-        self._numbers = np.memmap(path, np.int64, "r+")
+        self._file = np.memmap(path, np.int64, "r+")
+        self._numbers = np.asarray(self._file)  # Numpy's own arrays are written to by C alone.
 
     def write(self, entry: NamedTuple):
         """Writes an entry in place of the one before; costs about a microsecond."""
@@ -107,7 +108,7 @@ class Ledger:
     def close(self, entry: NamedTuple):
         """Writes the last entry, for other hosts too."""
         self._numbers[:] = entry
-        self._numbers.flush()
+        self._file.flush()
 
 
 def open_actors(directory: RunDirectory, actor: str, life: int, learner_life: int) -> Ledger:

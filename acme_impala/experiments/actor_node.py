@@ -6,9 +6,7 @@ import threading
 import time
 
 import acme
-import dm_env
 import launchpad as lp
-import numpy as np
 import tensorflow as tf
 from acme.utils import counting
 
@@ -84,35 +82,45 @@ def act(
     )
     ledger = accounts.open_actors(directory, node, *lives)
 
+    frames = config.agent.frames_per_step
+    frames_of_step = frames * sum(batch.num_environments for batch in batches)
+
     def entry() -> accounts.ActorEntry:
-        frames = config.agent.frames_per_step
+        acted = confirmed = in_hand = dropped = 0
+        for actor in actors:
+            acted += actor.steps_acted
+            confirmed += actor.steps_confirmed
+            in_hand += actor.steps_in_hand
+            dropped += actor.steps_dropped
         return accounts.ActorEntry(
-            acted=frames * sum(a.steps_acted for a in actors),
-            confirmed=frames * sum(a.steps_confirmed for a in actors),
-            in_hand=frames * sum(a.steps_in_hand for a in actors),
-            dropped_restart=frames * sum(a.steps_dropped for a in actors),
-            step=frames * sum(batch.num_environments for batch in batches),
+            acted=frames * acted,
+            confirmed=frames * confirmed,
+            in_hand=frames * in_hand,
+            dropped_restart=frames * dropped,
+            step=frames_of_step,
         )
 
     def act_in(
         task: int, batch: environments.BatchedEnvironment, actor: acting.IMPALABatchActor
     ) -> bool:
         tracker = playing.EpisodeTracker(batch.num_environments)
+        unrolls = steps = 0  # Of this actor, as the recorder knows.
         with contextlib.closing(batch):
             with until_over(life), tf.device("/CPU:0"):
                 for timestep, game_over in actor.steps():
                     ledger.write(entry())
                     episodes = [episode for _, episode in tracker.add(timestep, game_over)]
-                    # A step that restarts an environment is none of the agent's.
-                    is_step = timestep.step_type != dm_env.StepType.FIRST
-                    recorder.record(
-                        int(np.count_nonzero(is_step)),
-                        episodes,
-                        sum(a.unrolls_written for a in actors),
-                        sum(a.environments_lost for a in actors),
-                    )
-                    if task_logs:
-                        task_logs[task].record(is_step.sum(), episodes, recorder.learner_frames)
+                    if episodes or actor.unrolls_written > unrolls:
+                        num_steps = actor.steps_acted - steps
+                        unrolls, steps = actor.unrolls_written, actor.steps_acted
+                        recorder.record(
+                            num_steps,
+                            episodes,
+                            sum(a.unrolls_written for a in actors),
+                            sum(a.environments_lost for a in actors),
+                        )
+                        if task_logs:
+                            task_logs[task].record(num_steps, episodes, recorder.learner_frames)
                     if life.over.is_set():
                         break
             if stop.is_set():

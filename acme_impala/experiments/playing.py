@@ -9,6 +9,7 @@ import dm_env
 import numpy as np
 
 from acme_impala import acting, environments
+from acme_impala.types import FIRST, LAST
 
 # Side by side in an evaluation.
 _MAX_ENVIRONMENTS = 32
@@ -79,11 +80,13 @@ class EpisodeTracker:
         Returns:
             The episodes that have ended, with the number of their environment.
         """
-        first = timestep.step_type == dm_env.StepType.FIRST
-        self._returns = np.where(first, 0.0, self._returns + timestep.reward)
-        self._lengths = np.where(first, 0, self._lengths + 1)
+        first = timestep.step_type == FIRST
+        self._returns += timestep.reward
+        self._lengths += 1
+        self._returns[first] = 0.0
+        self._lengths[first] = 0
         ended = []
-        for i in np.flatnonzero(timestep.step_type == dm_env.StepType.LAST):
+        for i in (timestep.step_type == LAST).nonzero()[0]:
             self._scores[i] += self._returns[i]
             score = float(self._scores[i]) if game_over[i] else None
             ended.append((int(i), Episode(float(self._returns[i]), int(self._lengths[i]), score)))
@@ -106,7 +109,7 @@ def evaluate(
     timestep = batch.reset()
     tracker.add(timestep, batch.game_over)
     while shares.any():
-        first = timestep.step_type == dm_env.StepType.FIRST
+        first = timestep.step_type == FIRST
         actions, *_ = policy(timestep.observation, first)
         timestep = batch.step(actions)
         counted = []

@@ -92,7 +92,7 @@ class SharedEvent:
         return SharedEvent, ()
 
 
-def prepare_process(*, learner: bool = False, parallel_calls: int = 1):
+def prepare_process(*, learner: bool = False, parallel_calls: int = 1, core: int | None = None):
     """Sets devices, threads and signals of a process of nodes.
 
     The learner takes a GPU where there is one and all cores for its kernels; the others never see
@@ -110,6 +110,7 @@ def prepare_process(*, learner: bool = False, parallel_calls: int = 1):
     Args:
         learner: whether this is the learner's process.
         parallel_calls: calls of networks that go on at the same time.
+        core: to which the process keeps, with all that it starts; None: to none.
     """
     if threading.current_thread() is not threading.main_thread():
         return
@@ -129,6 +130,8 @@ def prepare_process(*, learner: bool = False, parallel_calls: int = 1):
         num_threads = 1
         os.nice(_ACTORS_NICENESS)
         tf.config.set_visible_devices([], "GPU")
+    if core is not None:
+        os.sched_setaffinity(0, {core})
     use_threads(num_threads, parallel_calls)
 
 

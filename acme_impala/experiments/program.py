@@ -188,7 +188,6 @@ def make_program(
         prepared.learner_steps,
         peers,
     )
-    prepare = functools.partial(prepare_process, parallel_calls=layout.batches_per_actor + 1)
     with program.group("actor"):
         for index in range(layout.num_actors):
             name = f"actor_{index}"
@@ -204,8 +203,14 @@ def make_program(
             )
             others = {} if index else {"evaluator": evaluator_node}
             members = {name: actor_node, **others}
+            prepare = functools.partial(_prepare_actor, layout, index)
             program.add_node(NodesProcess(name, members, directory, prepare))
     return program
+
+
+def _prepare_actor(layout: ActorLayout, index: int):
+    """Prepares the process of an actor node, and perhaps of the evaluator."""
+    prepare_process(parallel_calls=layout.batches_per_actor + 1, core=layout.core_of(index))
 
 
 def _counter(continuation: checkpointing.Continuation) -> counting.Counter:

@@ -28,6 +28,8 @@ class UnrollWriter:
     Attributes:
         unrolls_written: by all environments together.
         steps_acted: agent steps in rows that are closed, written or not.
+        steps_in_hand: those of them that no unroll was written of to learn from. Row T of an unroll
+            is learned from as row 0 of the next.
         steps_dropped: those of them that `drop_rows` has dropped.
         steps_confirmed: those of them in unrolls that the queue is known to have taken.
         environments_lost: of all those for which `drop_rows` was called.
@@ -82,7 +84,6 @@ class UnrollWriter:
         ]
         self._episodes = np.zeros(num_environments, np.int64)
         self._steps = np.zeros(num_environments, np.int64)  # Of the episode.
-        self._steps_of_row = np.zeros(num_rows, np.int64)  # Agent steps that its actions took.
         self.unrolls_written = self.steps_acted = self.steps_dropped = self.steps_confirmed = 0
         self.environments_lost = 0
         self.reset()
@@ -90,6 +91,7 @@ class UnrollWriter:
     def reset(self):
         """Forgets the rows that are not written yet."""
         self._row = 0  # The row that is open, or is opened next.
+        self.steps_in_hand = 0
         self.row_is_open = False
         self._nowhere = np.zeros(self._num_environments, bool)
         self._header_is_due = True
@@ -121,14 +123,6 @@ class UnrollWriter:
     def next_unroll_begins(self) -> bool:
         """Whether the action after that of the open row is the first of an unroll."""
         return (self._row + 1) % self._last_row == 0  # Row T is row 0 of the next unroll.
-
-    @property
-    def steps_in_hand(self) -> int:
-        """Agent steps in rows that are closed, but that no unroll was written of to learn from.
-
-        Row T of an unroll is learned from as row 0 of the next.
-        """
-        return int(self._steps_of_row[: self._row].sum())
 
     def open_row(self, observation: types.Nest, first: np.ndarray):
         """Begins a row.
@@ -205,14 +199,15 @@ class UnrollWriter:
                 self._refuse_numbers(name, values)
             column[self._row] = values
         self.row_is_open = False
-        self._steps_of_row[self._row] = num_steps = np.count_nonzero(~self._nowhere)
+        num_steps = np.count_nonzero(~self._nowhere)
         self._nowhere[:] = False
         self.steps_acted += num_steps
         if self._row == self._last_row:
             self._write()
             self._keep_last_row()
-            self._row = 0
+            self._row = self.steps_in_hand = 0
         self._row += 1
+        self.steps_in_hand += num_steps
 
     def flush(self):
         """Waits until the queue holds all that was written (or `should_stop` says yes)."""
@@ -284,7 +279,6 @@ class UnrollWriter:
 
     def _keep_last_row(self):
         """Makes row T row 0 of the next unroll."""
-        self._steps_of_row[0] = self._steps_of_row[-1]
         rows = self._unroll._replace(observation=(), initial_state=(), policy_version=(), task=())
         for column in tree.flatten(rows):
             column[0] = column[-1]
