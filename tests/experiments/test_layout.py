@@ -1,5 +1,7 @@
 """How many actors there are unless told, and how they hold their environments."""
 
+import os
+
 import pytest
 
 from acme_impala.environments import EnvironmentFactory
@@ -41,3 +43,21 @@ def test_an_actor_with_two_cores_has_two_batches(environment, actors, size, batc
     assert (found.num_actors, found.environments_per_actor) == (actors, size)
     assert found.batches_per_actor == batches
     assert found.environments_per_batch * batches == size
+
+
+@pytest.mark.parametrize(
+    ("environment", "allowed", "num_actors", "cores"),
+    [
+        ("atari:pong", {0, 1}, 2, [0, 1]),
+        ("atari:pong", {3, 5, 4}, 3, [3, 4, 5]),  # Of those that the process may use.
+        ("atari:pong", {0, 1}, 1, [None]),  # Others would idle.
+        ("atari:pong", {0, 1}, 3, [None] * 3),  # One would have half of what others have.
+        ("catch", {0, 1}, 2, [None] * 2),  # What waits for the queue leaves its core to others.
+    ],
+)
+def test_each_of_as_many_actors_as_cores_has_its_own(
+    environment, allowed, num_actors, cores, monkeypatch
+):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: allowed)
+    found = layout.ActorLayout.make(EnvironmentFactory(environment), num_actors, None)
+    assert [found.core_of(actor) for actor in range(num_actors)] == cores

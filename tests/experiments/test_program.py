@@ -244,6 +244,27 @@ def test_sigterm_to_a_node_that_has_just_begun_to_listen_ends_it_in_order(tmp_pa
     assert command.processes() == []
 
 
+def test_actors_whose_environments_run_in_the_background_keep_to_a_core_each(tmp_path):
+    all_cores = os.sched_getaffinity(0)
+    command = train(
+        tmp_path, FOR_EVER, "--env=atari:pong", "--preset=atari", "--environments_per_actor=4"
+    )
+    directory = RunDirectory(str(tmp_path / "run"))
+    command.wait_until(lambda: learned(directory) > 0)
+    allowed = {
+        name: [os.sched_getaffinity(thread.id) for thread in process.threads()]
+        for name, process in command.nodes().items()
+    }
+    status, _ = command.stop(signal.SIGTERM)
+    assert status == ENDED_EARLY, command.output
+    assert allowed.pop("learner/0").count(all_cores) > 1
+    assert len(allowed) == len(all_cores)
+    for index, core in enumerate(sorted(all_cores)):
+        of_threads = allowed[f"actor/{index}"]
+        assert of_threads[0] == {core}  # The main thread, which has begun all that acts.
+        assert of_threads.count({core}) > len(of_threads) / 2
+
+
 @pytest.fixture(scope="module")
 def threads(tmp_path_factory):
     """A program of threads, interrupted before its target (which cannot be reached)."""
