@@ -15,7 +15,7 @@ from absl import logging
 
 from acme_impala import builder as builder_lib
 from acme_impala import environments
-from acme_impala.experiments import accounts, checkpointing, heartbeat, logs, membership
+from acme_impala.experiments import accounts, checkpointing, heap, heartbeat, logs, membership
 from acme_impala.experiments.config import ExperimentConfig
 from acme_impala.experiments.counts import LearnerCounter
 from acme_impala.experiments.processes import POLL_SECONDS, Remote, SharedEvent, until_stopped
@@ -134,6 +134,8 @@ class LearnerNode(acme.VariableSource):
             self._ledger.write(self._entry._replace(taken=self._frames_taken()))
             self._counter.exchange(every_seconds=logs.LOG_SECONDS)
             now = time.monotonic()
+            if not next_log:  # The first step has traced the network.
+                heap.give_back()
             if now >= next_log:
                 self._tables.write(self._learner.frames)
                 next_log = now + logs.LOG_SECONDS
@@ -173,6 +175,7 @@ class LearnerNode(acme.VariableSource):
         with until_stopped(self._stop):  # Else what the actors said last will do.
             self._counter.exchange()
         self._checkpointer.save(self._counter.get_counts())
+        heap.give_back()
 
 
 def settle_accounts(
