@@ -127,9 +127,9 @@ class BatchedPolicy:
         self._step = None  # Traced at the first call, when the observations are known.
         with tf.device("/CPU:0"):
             self._initial_state = self._network.initial_state(num_environments)
-        self._state: list[tf.Tensor] = []
+        # Before the newest observations, and after them.
+        self._state = self._next_state = tree.flatten(self._initial_state)
         self._logits: types.Nest = None  # Their specs, once it is traced.
-        self._next_state = tree.flatten(self._initial_state)
 
     @property
     def state(self) -> types.Nest:

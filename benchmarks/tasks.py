@@ -93,7 +93,7 @@ class Task:
             torso += " " + "x".join(map(str, self.network.hidden_sizes))
         return (
             f"{self.environment}, {torso}, unroll {self.unroll_length}, batch {self.batch_size}, "
-            f"{self.environments_per_actor} environments an actor"
+            f"{self.actors.num_actors} x {self.environments_per_actor} environments"
         )
 
 

@@ -7,8 +7,8 @@ import ctypes
 def give_back():
     """Gives the kernel what is free in this process's heap, where the C library can.
 
-    Tracing a network and writing checkpoints leave holes among what stays in a learner's heap. If
-    they are not given back now and then it grows by 100 MiB in a quarter of an hour.
+    There are holes among what stays there. If they are not given back now and then a learner grows
+    by 100 MiB in a quarter of an hour.
     """
     with contextlib.suppress(AttributeError):  # It is glibc's.
         ctypes.CDLL(None).malloc_trim(0)

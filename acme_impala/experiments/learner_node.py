@@ -134,8 +134,6 @@ class LearnerNode(acme.VariableSource):
             self._ledger.write(self._entry._replace(taken=self._frames_taken()))
             self._counter.exchange(every_seconds=logs.LOG_SECONDS)
             now = time.monotonic()
-            if not next_log:  # The first step has traced the network.
-                heap.give_back()
             if now >= next_log:
                 self._tables.write(self._learner.frames)
                 next_log = now + logs.LOG_SECONDS
