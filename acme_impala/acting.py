@@ -174,11 +174,11 @@ class BatchedPolicy:
                 first, self._initial_state, tree.unflatten_as(self._initial_state, state)
             )
             (logits, _), next_state = self._network(observation, state)
-            self._logits = tree.map_structure(tf.TensorSpec.from_tensor, logits)
-            return [x for nest in (state, next_state, logits) for x in tree.flatten(nest)]
+            return tree.flatten(state), tree.flatten(next_state), logits
 
         with tf.device("/CPU:0"):
             traced = step.get_concrete_function(*[tf.constant(x) for x in inputs])
+        *_, self._logits = traced.structured_outputs
         self._sample.check(self._logits)
         return DirectCall(traced)
 

@@ -11,9 +11,8 @@ _BLOCKS = 1000
 
 def test_what_is_free_below_what_is_in_use_is_given_back():
     blocks = [np.ones(_BLOCK, np.uint8) for _ in range(_BLOCKS)]
-    kept = blocks[
-        ::100
-    ]  # Among the others: what lies above all that is in use goes back by itself.
+    # Among the others, for what lies above all that is in use goes back by itself.
+    kept = blocks[::100]
     del blocks
     before = psutil.Process().memory_info().rss
     heap.give_back()
