@@ -15,6 +15,7 @@ from dm_env import specs
 from acme_impala import distributions, environments, function_leak, networks, replay, types
 from acme_impala.direct_call import DirectCall
 from acme_impala.networks.cores import reset_state
+from acme_impala.tracing import graph_function
 from acme_impala.types import ACTOR_VARIABLE_NAMES, FIRST, LAST, VARIABLE_NAMES
 
 
@@ -166,7 +167,6 @@ class BatchedPolicy:
     def _trace(self, structure: types.Nest, inputs: list[np.ndarray | tf.Tensor]) -> DirectCall:
         num_leaves = len(tree.flatten(structure))
 
-        @tf.function
         def step(*inputs):
             observation = tree.unflatten_as(structure, inputs[:num_leaves])
             first, *state = inputs[num_leaves:]
@@ -177,7 +177,8 @@ class BatchedPolicy:
             return tree.flatten(state), tree.flatten(next_state), logits
 
         with tf.device("/CPU:0"):
-            traced = step.get_concrete_function(*[tf.constant(x) for x in inputs])
+            tensors = [tf.constant(x) for x in inputs]
+            traced = graph_function(step, *tensors).get_concrete_function(*tensors)
         *_, self._logits = traced.structured_outputs
         self._sample.check(self._logits)
         return DirectCall(traced)

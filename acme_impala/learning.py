@@ -16,6 +16,7 @@ from acme.utils import counting, loggers
 
 from acme_impala import losses, networks, optimizers, popart, types
 from acme_impala.config import IMPALAConfig, LinearSchedule, Scheduled
+from acme_impala.tracing import graph_function
 from acme_impala.types import ACTOR_VARIABLE_NAMES, VARIABLE_NAMES
 
 # So many learner steps back it is known when they were: more than any replay table holds.
@@ -118,6 +119,7 @@ class IMPALALearner(acme.Learner, savers.TFSaveable):
         self._nonfinite_in_a_row = 0
         self._last_step_time: float | None = None
         self._update_priorities = update_priorities
+        self._step: Callable[..., Any] | None = None  # Traced by the first batch.
         # When the newest learner steps were published; the last is of `_published`.
         self._publication_times: collections.deque[float] = collections.deque(
             maxlen=_REMEMBERED_STEPS
@@ -213,7 +215,9 @@ class IMPALALearner(acme.Learner, savers.TFSaveable):
         self._publish_first()  # From here on the variables may be of no step.
         now = time.time()
         with_metrics = now - self._last_metrics_time >= self._metrics_every_seconds
-        metrics, priorities = self._step(batch.unroll, batch.replayed, with_metrics)
+        inputs = batch.unroll, batch.replayed, with_metrics
+        self._step = self._step or graph_function(self._learn, *inputs)
+        metrics, priorities = self._step(*inputs)
         if self._update_priorities and np.any(batch.replayed):
             replayed = np.asarray(batch.replayed)
             self._update_priorities(batch.keys[replayed], priorities.numpy()[replayed])
@@ -298,8 +302,7 @@ class IMPALALearner(acme.Learner, savers.TFSaveable):
             for task, suffix in enumerate(suffixes)
         }
 
-    @tf.function
-    def _step(
+    def _learn(
         self, unroll: types.Unroll, replayed: tf.Tensor, with_metrics: bool
     ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         """Learns from a batch, of which some is replayed ([B] bool); gives metrics, priorities."""

@@ -17,8 +17,8 @@ from benchmarks.processes import kill_group, read_end
 from benchmarks.tasks import Task
 
 ROOT = pathlib.Path(__file__).parents[1]
-WARMUP_SECONDS = 8.0  # From the learner's first step.
-_START_SECONDS = 180.0  # Within which that step must come.
+WARMUP_SECONDS = 8.0
+_START_SECONDS = 180.0  # Within which the learner's first steps must come.
 _STOP_SECONDS = 30.0
 _POLL_SECONDS = 0.2
 LAUNCHERS = ("local_mp", "ray")  # Those with a process for each node.
@@ -45,8 +45,9 @@ def end_to_end(task: Task, seconds: float, launcher: str = "local_mp") -> dict[s
     ):
         run_logs = pathlib.Path(directory) / "run" / "logs"
         start = time.monotonic()
-        _wait_for_first_step(process, run_logs, directory)
+        _wait_for_rows(1, process, run_logs, directory)
         seconds_to_first_step = time.monotonic() - start
+        _wait_for_rows(2, process, run_logs, directory)  # By then all its graphs are traced.
         _watch(process, WARMUP_SECONDS, directory)
         # Rows that are there already, but for the last: the measurement begins with it.
         before = {name: len(_rows(run_logs, name)) - 1 for name in ("learner", "actor_0")}
@@ -97,11 +98,12 @@ def _training(task: Task, directory: str, launcher: str) -> Iterator[psutil.Pope
         process.wait()
 
 
-def _wait_for_first_step(process: psutil.Popen, run_logs: pathlib.Path, directory: str):
+def _wait_for_rows(number: int, process: psutil.Popen, run_logs: pathlib.Path, directory: str):
+    """Waits for rows of the learner's log, which come once a second, from its first step on."""
     deadline = time.monotonic() + _START_SECONDS
-    while not any(float(row["frames"]) for row in _rows(run_logs, "learner")):
+    while sum(float(row["frames"]) > 0 for row in _rows(run_logs, "learner")) < number:
         if time.monotonic() > deadline:
-            _fail(f"has learned nothing in {_START_SECONDS:.0f} s", directory)
+            _fail(f"has not learned enough in {_START_SECONDS:.0f} s", directory)
         _watch(process, _POLL_SECONDS, directory)
 
 

@@ -71,7 +71,7 @@ def loss(task: Task, timing: Timing) -> dict[str, float]:
     logits = tf.constant(rng.normal(size=batch.behaviour_logits.shape), tf.float32)
     values = tf.constant(rng.normal(size=batch.reward.shape), tf.float32)
 
-    @tf.function
+    @tf.function(autograph=False)
     def gradients(batch, logits, values):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch((logits, values))
