@@ -8,7 +8,7 @@ import re
 
 import psutil
 
-from acme_impala.experiments.layout import num_cores
+from acme_impala.experiments.cores import num_cores
 
 PACKAGES = ("tensorflow", "dm-reverb", "dm-launchpad", "dm-acme", "ale-py", "gymnasium", "numpy")
 

@@ -11,7 +11,7 @@ from acme import specs
 from acme.utils import loggers
 
 from acme_impala import acting, losses, types
-from acme_impala.experiments.layout import num_cores
+from acme_impala.experiments.cores import num_cores
 from acme_impala.experiments.threads import use_threads
 from acme_impala.learning import IMPALALearner
 from benchmarks.tasks import Task

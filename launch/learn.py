@@ -33,8 +33,8 @@ from acme_impala.experiments import (
     signals,
     stored_run,
 )
+from acme_impala.experiments.cores import num_cores
 from acme_impala.experiments.counts import make_counter
-from acme_impala.experiments.layout import num_cores
 from acme_impala.experiments.progress import LiveLine
 from acme_impala.experiments.threads import use_threads
 

@@ -37,7 +37,7 @@ from acme_impala.experiments import (
     ray_cluster,
     run_directory,
 )
-from acme_impala.experiments.layout import num_cores
+from acme_impala.experiments.cores import num_cores
 from acme_impala.experiments.threads import use_threads
 
 FLAGS = flags.FLAGS

@@ -15,6 +15,7 @@ from acme_impala import builder as builder_lib
 from acme_impala import replay as replay_lib
 from acme_impala.experiments import accounts, heartbeat, logs, membership, playing
 from acme_impala.experiments.config import ExperimentConfig
+from acme_impala.experiments.cores import keeping_to
 from acme_impala.experiments.layout import ActorLayout
 from acme_impala.experiments.peers import Peers
 from acme_impala.experiments.processes import run_in_threads, until_over
@@ -101,12 +102,16 @@ def act(
         )
 
     def act_in(
-        task: int, batch: environments.BatchedEnvironment, actor: acting.IMPALABatchActor
+        number: int,
+        task: int,
+        batch: environments.BatchedEnvironment,
+        actor: acting.IMPALABatchActor,
     ) -> bool:
         tracker = playing.EpisodeTracker(batch.num_environments)
         unrolls = steps = 0  # Of this actor, as the recorder knows.
         with contextlib.closing(batch):
-            with until_over(life), tf.device("/CPU:0"):
+            core = layout.core_of_batch(index, number)
+            with until_over(life), tf.device("/CPU:0"), keeping_to(core):
                 for timestep, game_over in actor.steps():
                     ledger.write(entry())
                     episodes = [episode for _, episode in tracker.add(timestep, game_over)]
@@ -132,8 +137,8 @@ def act(
     with contextlib.closing(variables):
         are_complete = run_in_threads(
             [
-                functools.partial(act_in, *each)
-                for each in zip(tasks_of_batches, batches, actors, strict=True)
+                functools.partial(act_in, number, *each)
+                for number, each in enumerate(zip(tasks_of_batches, batches, actors, strict=True))
             ]
         )
     for log in (recorder, *task_logs.values()):

@@ -8,11 +8,7 @@ from collections.abc import Callable
 import dm_env
 
 from acme_impala import environments
-
-
-def num_cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0))
+from acme_impala.experiments.cores import keeping_to, num_cores
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,9 +18,10 @@ class ActorLayout:
     Where environments run in the background, in C++ threads or processes, an actor steps a batch of
     them and calls its policy in turn, and what waits for one leaves its core to others: there is an
     actor node for each core. A node that is given two cores or more holds its environments in two
-    batches, with a thread for each. Each may use all of the node's cores, for the other may be
-    waiting for its policy; but only one of the two runs Python at a time, so that two nodes with a
-    core each are faster. Other environments take their steps in the actor's own thread.
+    batches, with a thread for each; but only one of the two runs Python at a time, so that two
+    nodes with a core each are faster. Where there is a batch for each core, each keeps to its own
+    (`core_of_actor`, `core_of_batch`); else each may use all of its node's cores, for the other may
+    be waiting for its policy. Other environments take their steps in the actor's own thread.
 
     Several tasks are dealt out to the actor nodes in turn. A node that has more than one holds a
     batch for each, of as many environments as the others', in a thread of its own.
@@ -84,12 +81,13 @@ class ActorLayout:
         """Cores of one actor node."""
         return max(1, num_cores() // self.num_actors)
 
-    def core_of(self, actor: int) -> int | None:
+    def core_of_actor(self, actor: int) -> int | None:
         """The core that an actor node should keep to, of those that this process may use.
 
         Where there is an actor for each core, each always has something to do. Left alone, Linux
         now and then has two of them wait for one core while the other idles, for milliseconds: a
-        thread that is woken is put where it ran last, and moved only at a tick of the clock.
+        thread that is woken is put where it ran last, and moved only at a tick of the clock. And
+        emulators that move find nothing of theirs in the other core's caches.
 
         Args:
             actor: the node's number, from 0.
@@ -100,6 +98,31 @@ class ActorLayout:
         cores = sorted(os.sched_getaffinity(0))
         return cores[actor] if self.in_background and len(cores) == self.num_actors else None
 
+    def core_of_batch(self, actor: int, batch: int) -> int | None:
+        """The core that one of an actor's two batches should keep to: where each can have its own.
+
+        Args:
+            actor: the node's number, from 0.
+            batch: its number in the node, from 0.
+
+        Returns:
+            The core's number, or None: any that the node may use.
+        """
+        cores = sorted(os.sched_getaffinity(0))
+        if not self._overlaps or len(cores) != 2 * self.num_actors:
+            return None
+        return cores[2 * actor + batch]
+
+    @property
+    def _overlaps(self) -> bool:
+        """Whether an actor node holds the environments of its one task in two batches."""
+        return (
+            self._tasks_per_actor == 1
+            and self.in_background
+            and self._cores > 1
+            and self.environments_per_actor % 2 == 0
+        )
+
     @property
     def _tasks_per_actor(self) -> int:
         """Tasks of an actor node at the most."""
@@ -108,10 +131,7 @@ class ActorLayout:
     @property
     def batches_per_actor(self) -> int:
         """Batches of one size that an actor node holds its environments in, at the most."""
-        if self._tasks_per_actor > 1:
-            return self._tasks_per_actor
-        overlaps = self.in_background and self._cores > 1 and self.environments_per_actor % 2 == 0
-        return 2 if overlaps else 1
+        return 2 if self._overlaps else self._tasks_per_actor
 
     @property
     def environments_per_batch(self) -> int:
@@ -151,9 +171,14 @@ class ActorLayout:
         """
         tasks = environments.tasks_of(environment_factory)
         size = self.environments_per_batch
-        return [
-            environments.make_batch(
-                tasks[task], seed + number * size, size, num_threads=self._cores
-            )
-            for number, task in enumerate(self.tasks_of_batches(actor))
-        ]
+        batches = []
+        for number, task in enumerate(self.tasks_of_batches(actor)):
+            core = self.core_of_batch(actor, number)
+            num_threads = self._cores if core is None else 1
+            with keeping_to(core):
+                batches.append(
+                    environments.make_batch(
+                        tasks[task], seed + number * size, size, num_threads=num_threads
+                    )
+                )
+        return batches

@@ -19,7 +19,7 @@ import tensorflow as tf
 from absl import logging
 
 from acme_impala.experiments import heartbeat, membership
-from acme_impala.experiments.layout import num_cores
+from acme_impala.experiments.cores import num_cores
 from acme_impala.experiments.run_directory import RunDirectory
 from acme_impala.experiments.threads import use_threads
 

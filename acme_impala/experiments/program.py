@@ -210,7 +210,7 @@ def make_program(
 
 def _prepare_actor(layout: ActorLayout, index: int):
     """Prepares the process of an actor node, and perhaps of the evaluator."""
-    prepare_process(parallel_calls=layout.batches_per_actor + 1, core=layout.core_of(index))
+    prepare_process(parallel_calls=layout.batches_per_actor + 1, core=layout.core_of_actor(index))
 
 
 def _counter(continuation: checkpointing.Continuation) -> counting.Counter:

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 
-from acme_impala.experiments import layout, ray_warden, signals
+from acme_impala.experiments import cores, ray_warden, signals
 
 _CONNECT_SECONDS = 5.0
 # Ray's names for what has a name of its own here.
@@ -113,7 +113,7 @@ def connected(options: RayOptions, groups: Mapping[str, int]) -> Iterator[dict[s
         if options.address is None:
             cpus = sum(n * _needs(options, group, False)["CPU"] for group, n in groups.items())
             settings = {
-                "num_cpus": max(layout.num_cores(), -int(-cpus // 1)),
+                "num_cpus": max(cores.num_cores(), -int(-cpus // 1)),
                 "include_dashboard": False,
                 "object_store_memory": _OBJECT_STORE_BYTES,
                 "_temp_dir": stack.enter_context(_temporary_directory()),

@@ -4,6 +4,8 @@ import os
 
 import tensorflow as tf
 
+from acme_impala.experiments.cores import keeping_to
+
 
 def use_threads(of_one_call: int, parallel_calls: int = 1):
     """Sets how many threads TensorFlow has; before it has computed anything.
@@ -27,9 +29,5 @@ def use_threads(of_one_call: int, parallel_calls: int = 1):
     with tf.device("/CPU:0"):
         image, kernel = tf.zeros((1, 8, 8, 1)), tf.zeros((8, 8, 1, 1))
         # TensorFlow has made its threads by now; they may use all cores.
-        cores = os.sched_getaffinity(0)
-        os.sched_setaffinity(0, {min(cores)})
-        try:
+        with keeping_to(min(os.sched_getaffinity(0))):
             tf.nn.conv2d(image, kernel, strides=1, padding="VALID")
-        finally:
-            os.sched_setaffinity(0, cores)

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from acme_impala.environments import EnvironmentFactory
+from acme_impala.environments import EnvironmentFactory, make_factory
 from acme_impala.experiments import layout
 
 
@@ -60,4 +60,27 @@ def test_each_of_as_many_actors_as_cores_has_its_own(
 ):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: allowed)
     found = layout.ActorLayout.make(EnvironmentFactory(environment), num_actors, None)
-    assert [found.core_of(actor) for actor in range(num_actors)] == cores
+    assert [found.core_of_actor(actor) for actor in range(num_actors)] == cores
+
+
+@pytest.mark.parametrize(
+    ("environment", "allowed", "num_actors", "size", "cores"),
+    [
+        ("atari:pong", {0, 1}, 1, 32, [[0, 1]]),
+        ("atari:pong", {7, 2, 4, 3}, 2, 32, [[2, 3], [4, 7]]),  # Of those that the process may use.
+        ("atari:pong", {0, 1}, 2, 16, [[None], [None]]),  # One batch each: the actors keep to one.
+        ("atari:pong", {0, 1, 2, 3}, 1, 32, [[None, None]]),  # Two cores would idle.
+        ("atari:pong", {0, 1, 2, 3, 4}, 2, 32, [[None, None]] * 2),
+        ("atari:pong,atari:boxing", {0, 1}, 1, 32, [[None, None]]),  # One game may be slower.
+        ("catch", {0, 1}, 1, 32, [[None]]),
+    ],
+)
+def test_each_of_two_batches_has_a_core_where_there_is_one_for_each(
+    environment, allowed, num_actors, size, cores, monkeypatch
+):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: allowed)
+    found = layout.ActorLayout.make(make_factory(environment), num_actors, size)
+    batches = range(found.batches_per_actor)
+    assert [
+        [found.core_of_batch(actor, batch) for batch in batches] for actor in range(num_actors)
+    ] == cores

@@ -11,6 +11,7 @@ import pytest
 
 from acme_impala import ExperimentConfig, make_program
 from acme_impala.experiments import checkpointing, launch, logs, run_directory
+from acme_impala.experiments.cores import num_cores
 from acme_impala.experiments.run_directory import RunDirectory
 
 from .runs import ENDED_EARLY, Command, catch_config, column, heeds_sigterm, learned, train
@@ -263,6 +264,24 @@ def test_actors_whose_environments_run_in_the_background_keep_to_a_core_each(tmp
         of_threads = allowed[f"actor/{index}"]
         assert of_threads[0] == {core}  # The main thread, which has begun all that acts.
         assert of_threads.count({core}) > len(of_threads) / 2
+
+
+@pytest.mark.skipif(
+    num_cores() != 2, reason="An actor's two batches keep to one of two cores each."
+)
+def test_the_batches_of_one_actor_keep_to_a_core_each(tmp_path):
+    one_actor = "--num_actors=1", "--environments_per_actor=4"
+    command = train(tmp_path, FOR_EVER, "--env=atari:pong", "--preset=atari", *one_actor)
+    directory = RunDirectory(str(tmp_path / "run"))
+    command.wait_until(lambda: learned(directory) > 0)
+    all_cores = os.sched_getaffinity(0)
+    allowed = [os.sched_getaffinity(thread.id) for thread in command.nodes()["actor/0"].threads()]
+    status, _ = command.stop(signal.SIGTERM)
+    assert status == ENDED_EARLY, command.output
+    assert allowed[0] == all_cores
+    assert allowed.count(all_cores) > len(allowed) / 2
+    for core in all_cores:
+        assert allowed.count({core}) >= 2  # The thread that acts in the batch, and its emulators'.
 
 
 @pytest.fixture(scope="module")
