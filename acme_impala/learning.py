@@ -119,7 +119,7 @@ class IMPALALearner(acme.Learner, savers.TFSaveable):
         self._nonfinite_in_a_row = 0
         self._last_step_time: float | None = None
         self._update_priorities = update_priorities
-        self._step: Callable[..., Any] | None = None  # Traced by the first batch.
+        self._graph: Callable[..., Any] | None = None  # Of `_step`, traced by the first batch.
         # When the newest learner steps were published; the last is of `_published`.
         self._publication_times: collections.deque[float] = collections.deque(
             maxlen=_REMEMBERED_STEPS
@@ -216,8 +216,8 @@ class IMPALALearner(acme.Learner, savers.TFSaveable):
         now = time.time()
         with_metrics = now - self._last_metrics_time >= self._metrics_every_seconds
         inputs = batch.unroll, batch.replayed, with_metrics
-        self._step = self._step or graph_function(self._learn, *inputs)
-        metrics, priorities = self._step(*inputs)
+        self._graph = self._graph or graph_function(self._step, *inputs)
+        metrics, priorities = self._graph(*inputs)
         if self._update_priorities and np.any(batch.replayed):
             replayed = np.asarray(batch.replayed)
             self._update_priorities(batch.keys[replayed], priorities.numpy()[replayed])
@@ -302,7 +302,7 @@ class IMPALALearner(acme.Learner, savers.TFSaveable):
             for task, suffix in enumerate(suffixes)
         }
 
-    def _learn(
+    def _step(
         self, unroll: types.Unroll, replayed: tf.Tensor, with_metrics: bool
     ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         """Learns from a batch, of which some is replayed ([B] bool); gives metrics, priorities."""

@@ -52,6 +52,7 @@ def test_other_functions_are_traced_once_and_not_converted():
 
     traced = graph_function(double, tf.constant([1.0]), 2)
     np.testing.assert_array_equal(traced(tf.constant([3.0]), 2), [6.0])
+    traced.get_concrete_function(tf.constant([4.0]), 2)
     assert statuses == ["DISABLED"]
     traced(tf.constant([3.0]), 4)
     assert len(statuses) == 2
