@@ -1,4 +1,4 @@
-"""Traces graphs in a tenth of the time that TensorFlow takes by default.
+"""Traces graphs in a fifth of the time that TensorFlow takes by default.
 
 AutoGraph rewrites the source of every function on the way, so that Python's `if` and `for` may
 depend on tensors. Nothing in this package needs that, and few networks do.
