@@ -102,7 +102,7 @@ def act(
         )
 
     def act_in(
-        number: int,
+        core: int | None,
         task: int,
         batch: environments.BatchedEnvironment,
         actor: acting.IMPALABatchActor,
@@ -110,7 +110,6 @@ def act(
         tracker = playing.EpisodeTracker(batch.num_environments)
         unrolls = steps = 0  # Of this actor, as the recorder knows.
         with contextlib.closing(batch):
-            core = layout.core_of_batch(index, number)
             with until_over(life), tf.device("/CPU:0"), keeping_to(core):
                 for timestep, game_over in actor.steps():
                     ledger.write(entry())
@@ -137,8 +136,10 @@ def act(
     with contextlib.closing(variables):
         are_complete = run_in_threads(
             [
-                functools.partial(act_in, number, *each)
-                for number, each in enumerate(zip(tasks_of_batches, batches, actors, strict=True))
+                functools.partial(act_in, *each)
+                for each in zip(
+                    layout.cores_of_batches(index), tasks_of_batches, batches, actors, strict=True
+                )
             ]
         )
     for log in (recorder, *task_logs.values()):

@@ -20,8 +20,8 @@ class ActorLayout:
     actor node for each core. A node that is given two cores or more holds its environments in two
     batches, with a thread for each; but only one of the two runs Python at a time, so that two
     nodes with a core each are faster. Where there is a batch for each core, each keeps to its own
-    (`core_of_actor`, `core_of_batch`); else each may use all of its node's cores, for the other may
-    be waiting for its policy. Other environments take their steps in the actor's own thread.
+    (`core_of_actor`, `cores_of_batches`); else each may use all of its node's cores, for the other
+    may be waiting for its policy. Other environments take their steps in the actor's own thread.
 
     Several tasks are dealt out to the actor nodes in turn. A node that has more than one holds a
     batch for each, of as many environments as the others', in a thread of its own.
@@ -98,20 +98,19 @@ class ActorLayout:
         cores = sorted(os.sched_getaffinity(0))
         return cores[actor] if self.in_background and len(cores) == self.num_actors else None
 
-    def core_of_batch(self, actor: int, batch: int) -> int | None:
-        """The core that one of an actor's two batches should keep to: where each can have its own.
+    def cores_of_batches(self, actor: int) -> list[int | None]:
+        """Which core each batch of an actor node should keep to, where each can have its own.
 
         Args:
             actor: the node's number, from 0.
-            batch: its number in the node, from 0.
 
         Returns:
-            The core's number, or None: any that the node may use.
+            The cores' numbers, or None: any that the node may use.
         """
         cores = sorted(os.sched_getaffinity(0))
-        if not self._overlaps or len(cores) != 2 * self.num_actors:
-            return None
-        return cores[2 * actor + batch]
+        if self._overlaps and len(cores) == 2 * self.num_actors:
+            return cores[2 * actor : 2 * actor + 2]
+        return [None] * len(self.tasks_of_batches(actor))
 
     @property
     def _overlaps(self) -> bool:
@@ -172,8 +171,9 @@ class ActorLayout:
         tasks = environments.tasks_of(environment_factory)
         size = self.environments_per_batch
         batches = []
-        for number, task in enumerate(self.tasks_of_batches(actor)):
-            core = self.core_of_batch(actor, number)
+        for number, (task, core) in enumerate(
+            zip(self.tasks_of_batches(actor), self.cores_of_batches(actor), strict=True)
+        ):
             num_threads = self._cores if core is None else 1
             with keeping_to(core):
                 batches.append(

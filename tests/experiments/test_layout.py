@@ -80,7 +80,4 @@ def test_each_of_two_batches_has_a_core_where_there_is_one_for_each(
 ):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: allowed)
     found = layout.ActorLayout.make(make_factory(environment), num_actors, size)
-    batches = range(found.batches_per_actor)
-    assert [
-        [found.core_of_batch(actor, batch) for batch in batches] for actor in range(num_actors)
-    ] == cores
+    assert [found.cores_of_batches(actor) for actor in range(num_actors)] == cores
