@@ -336,12 +336,10 @@ class ActionSampler:
         Raises:
             ValueError: no policy can act by the action spec.
         """
-        self._distribution = distributions.Categorical
-        if action_spec is not None:
-            self._distribution = distributions.for_actions(action_spec)
-        self.acts_as_drawn = self._distribution is distributions.Categorical or isinstance(
-            self._distribution, distributions.Categorical
-        )
+        if action_spec is None:  # How many there are, the network knows.
+            action_spec = specs.DiscreteArray(1)
+        self._distribution = distributions.for_actions(action_spec)
+        self.acts_as_drawn = isinstance(self._distribution, distributions.Categorical)
         self._random = np.random.default_rng(seed)
         self._greedy = greedy
         self.to_environment = self._distribution.to_environment
@@ -359,7 +357,7 @@ class ActionSampler:
             ValueError: they are not.
         """
         kind = distributions.kind_of(parameters)
-        if not (kind is self._distribution or isinstance(self._distribution, kind)):
+        if not isinstance(self._distribution, kind):
             raise ValueError(
                 f"The network's policy is a {kind.__name__}, {parameters}, and does not fit the "
                 "action spec, which without one given is taken for one discrete action. Give the "

@@ -24,8 +24,8 @@ class IMPALA(acme.Actor, acme.VariableSource):
     """Acts and learns in one process, for `acme.EnvironmentLoop` and for tests.
 
     Unrolls go through a real Reverb queue. The learner steps between unrolls, as soon as a batch
-    has been written, so the same seed gives the same run. To act without learning, give an
-    `IMPALAActor` the agent as its variable source.
+    has been written, so without replay the same seed gives the same run. To act without learning,
+    give an `IMPALAActor` the agent as its variable source.
     """
 
     def __init__(

@@ -37,7 +37,7 @@ class DirectCall:
         """Returns the function's outputs, one after the other.
 
         Args:
-            inputs: its inputs; arrays are copied to the CPU.
+            inputs: its inputs. An array may share its memory with TensorFlow until this returns.
 
         Raises:
             tf.errors.OpError: they are not of its signature, or an operation fails.

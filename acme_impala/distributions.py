@@ -48,9 +48,10 @@ class Categorical:
 
     def __init__(self, action_spec: specs.DiscreteArray):
         """Makes the distribution of an action spec."""
+        self._dtype = action_spec.dtype
         self.num_outputs = int(action_spec.num_values)
         self.parameters_spec = tf.TensorSpec((self.num_outputs,), tf.float32)
-        self.drawn_spec = tf.TensorSpec((), tf.as_dtype(action_spec.dtype))
+        self.drawn_spec = tf.TensorSpec((), tf.int32)
 
     def parameters(self, outputs: tf.Tensor) -> tf.Tensor:
         """Returns logits [..., A] from a head's outputs [..., A]: the same."""
@@ -83,10 +84,9 @@ class Categorical:
         """Returns the likeliest actions [...] int32."""
         return np.argmax(logits, axis=-1).astype(np.int32)
 
-    @staticmethod
-    def to_environment(actions: np.ndarray) -> np.ndarray:
-        """Returns drawn actions as the environment takes them: the same."""
-        return actions
+    def to_environment(self, actions: np.ndarray) -> np.ndarray:
+        """Returns drawn actions as the environment takes them: the same, of its dtype."""
+        return actions.astype(self._dtype, copy=False)
 
     def features(self, actions: tf.Tensor) -> tf.Tensor:
         """Returns what a network is shown of an environment's actions [N]: one-hot, [N, A]."""

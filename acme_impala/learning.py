@@ -180,7 +180,12 @@ class IMPALALearner(acme.Learner, savers.TFSaveable):
         self.publish_restored()
 
     def publish_restored(self):
-        """Lets actors fetch variables that were restored from outside (through `state`)."""
+        """Lets actors fetch variables that were restored from outside (through `state`).
+
+        What was published before is of another past, or of a future.
+        """
+        self._lagging.clear()
+        self._publication_times.clear()
         self._publish()
 
     def get_variables(self, names: Sequence[str]) -> list[list[np.ndarray]]:
@@ -259,7 +264,7 @@ class IMPALALearner(acme.Learner, savers.TFSaveable):
             "policy": [variable.numpy() for variable in self._variables],
             "policy_version": [self._counts.steps.numpy()],
         }
-        if not self._published or newest["policy_version"] != self._published["policy_version"]:
+        if not self._lagging or newest["policy_version"] != self._lagging[-1]["policy_version"]:
             self._lagging.append(newest)
             self._publication_times.append(time.time())
         behind = self._lagging[0]
@@ -272,9 +277,11 @@ class IMPALALearner(acme.Learner, savers.TFSaveable):
             return {}
         (newest,) = self._published["policy_version"]  # Before this step, as in the policy lag.
         ages = newest - np.asarray(batch.unroll.policy_version)[replayed]
-        # Those from before this start may be older than what is known.
+        # Those from before this start may be older than what is known; after a state was restored,
+        # some may be newer than all that is.
         places = len(self._publication_times) - 1 - ages
-        seconds = [now - self._publication_times[i] for i in places if i >= 0]
+        times = self._publication_times
+        seconds = [now - times[i] for i in places if 0 <= i < len(times)]
         times_sampled = batch.times_sampled[replayed]
         return {
             "replayed_age_steps_mean": float(ages.mean()),

@@ -46,7 +46,7 @@ class Unroll(NamedTuple):
     """
 
     observation: Nest  # [T+1, B, ...]
-    action: Nest  # [T+1, B], of the action spec's dtype
+    action: Nest  # [T+1, B] int32
     behaviour_logits: Nest  # [T+1, B, A]: the parameters of mu(.|x_t), as the actor computed them
     reward: Nest  # [T+1, B] float32, as the environment gave it (the learner clips)
     discount: Nest  # [T+1, B] float32, the environment's own: 0 or 1, without gamma

@@ -6,7 +6,7 @@ from dm_env import specs
 from acme_impala.environments.episodic import EpisodicEnvironment, Outcome
 
 ACTION_SPECS = {
-    "discrete": specs.DiscreteArray(4),
+    "discrete": specs.DiscreteArray(4, np.uint8),
     "choices": specs.BoundedArray((2,), np.int64, [0, 3], [1, 5]),
     "continuous": specs.BoundedArray((2,), np.float64, [-1.0, 10.0], [3.0, 11.0]),
 }

@@ -17,7 +17,7 @@ from acme_impala.distributions import (
 )
 
 SPECS = {
-    "discrete": specs.DiscreteArray(3, np.int64),
+    "discrete": specs.DiscreteArray(3, np.uint8),
     "one choice": specs.BoundedArray((), np.int32, 1, 3),
     "choices": specs.BoundedArray((2, 2), np.int16, [[0, -5], [0, 9]], [[1, -3], [0, 12]]),
     "continuous": specs.BoundedArray((2,), np.float64, [-1.0, 0.5], [3.0, 0.75]),
@@ -124,7 +124,8 @@ def test_what_the_environment_gets_is_of_its_spec(name):
     distribution = distributions.for_actions(spec)
     parameters = tree.map_structure(lambda x: 3 * x, make_parameters(distribution, (500,)))
     drawn = distribution.sample(parameters, np.random.default_rng(1))
-    given = distribution.to_environment(drawn.astype(distribution.drawn_spec.dtype.as_numpy_dtype))
+    assert drawn.dtype == distribution.drawn_spec.dtype
+    given = distribution.to_environment(drawn)
     assert given.shape == (500, *spec.shape)
     for action in given:
         spec.validate(action)

@@ -474,3 +474,28 @@ def test_actors_are_held_behind_and_others_are_not(lag):
         assert version == max(0, step - lag)
         assert_equal(behind, history[version])
         made.step()
+
+
+def test_actors_get_what_was_restored_and_not_what_was_held_back_before():
+    config = dataclasses.replace(CONFIG, actor_lag=2)
+    made, _ = learner(map(batch, range(8)), config)
+    made.step()
+    state = made.save()
+    for _ in range(3):
+        made.step()
+    made.restore(state)
+    for name in ("policy", "actor_policy"):
+        weights, (version,) = made.get_variables([name, f"{name}_version"])
+        assert version == 1
+        assert_equal(weights, state.network)
+
+
+def test_a_restored_learner_takes_what_was_replayed_of_its_future():
+    future = batch(0)._replace(policy_version=tf.constant([5] * B, tf.int64))
+    replayed = Batch(future, tf.ones(B, tf.bool), np.arange(B), np.ones(B, np.int64))
+    made, rows = learner([batch(1), replayed])
+    state = made.save()
+    made.step()
+    made.restore(state)
+    made.step()
+    assert rows[-1]["replayed_age_steps_max"] == -5

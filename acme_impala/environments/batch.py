@@ -142,14 +142,6 @@ class EnvironmentList(BatchedEnvironment):
         """The environments'."""
         return self._environments[0].action_spec()
 
-    def reward_spec(self) -> Nest:
-        """The environments'."""
-        return self._environments[0].reward_spec()
-
-    def discount_spec(self) -> Nest:
-        """The environments'."""
-        return self._environments[0].discount_spec()
-
     def close(self):
         """Closes all environments."""
         for environment in self._environments:

@@ -80,7 +80,7 @@ class LabWorker:
                     f"its process gave no answer for {_ANSWER_SECONDS:.0f} s; {self._last_words()}"
                 )
             kind, answer = self._connection.recv()
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):  # Also where it ended in the middle of an answer.
             raise WorkerDiedError(self._last_words()) from None
         if kind:
             raise WorkerError(kind, answer)

@@ -67,7 +67,7 @@ class ObservationActionReward(dm_env.Environment):
             last_reward = tree.map_structure(_zeros, self._reward_spec)
         else:
             last_action = tree.map_structure(_of_spec, self._action_spec, action)
-            last_reward = timestep.reward
+            last_reward = tree.map_structure(_of_spec, self._reward_spec, timestep.reward)
         return timestep._replace(
             observation=OAR(timestep.observation, last_action, last_reward),
         )

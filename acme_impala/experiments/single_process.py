@@ -35,8 +35,8 @@ def run_experiment(
 ) -> Mapping[str, float]:
     """Runs an experiment to its end: acts, learns and evaluates in turn.
 
-    The same seed gives the same run, number for number (but for times). Ctrl-C ends it in order,
-    with a last checkpoint; the same workdir continues it.
+    Without replay the same seed gives the same run, number for number (but for times). Ctrl-C ends
+    it in order, with a last checkpoint; the same workdir continues it.
 
     Args:
         config: the experiment.

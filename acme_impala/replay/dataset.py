@@ -181,7 +181,10 @@ class UnrollDataset(Iterator[types.Unroll]):
         self._next_batch = in_background(gather)
 
     def _has_taken_all(self) -> bool:
-        found = self._client.server_info(timeout=1)
+        try:
+            found = self._client.server_info(timeout=1)
+        except reverb.errors.DeadlineExceededError:  # A machine under load: it is asked again.
+            return False
         return all(queue.is_empty(found[queue.name]) for queue in self._queues)
 
     def _gather(self) -> tuple[types.Unroll, int]:

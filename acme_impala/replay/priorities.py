@@ -34,11 +34,14 @@ class PriorityWriter:
 
         Args:
             keys: [n] of items in the replay table.
-            priorities: [n], not negative.
+            priorities: [n], not negative. One that is not finite, which Reverb does not take, is
+                passed over: its unroll keeps the priority that it has.
         """
         priorities = np.maximum(priorities.astype(np.float64), _LEAST)
+        finite = np.isfinite(priorities)
+        updates = zip(keys[finite].tolist(), priorities[finite].tolist(), strict=True)
         with contextlib.suppress(queue.Full):
-            self._waiting.put_nowait(dict(zip(keys.tolist(), priorities.tolist(), strict=True)))
+            self._waiting.put_nowait(dict(updates))
 
     def _write(self):
         while True:

@@ -60,7 +60,7 @@ class RecordingWriter:
         """
         self._directory = pathlib.Path(directory)
         if self._directory.exists() and any(self._directory.iterdir()):
-            raise ValueError(f"--recording={directory} is not empty. Name a new directory.")
+            raise ValueError(f"The recording's directory {directory} is not empty. Name a new one.")
         self._directory.mkdir(parents=True, exist_ok=True)
         self._signature = signature
         self._frames_per_step = frames_per_step

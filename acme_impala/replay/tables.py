@@ -35,7 +35,7 @@ def unroll_signature(
 
     Returns:
         An Unroll of tf.TensorSpec, its rows [T+1, K, ...]; those of `frames.StackedFrames` are
-        [S-1 + T+1, K, ...].
+        [S-1 + T+1, K, ...], where S is more than one.
 
     Raises:
         ValueError: no policy can act by the action spec.
@@ -45,7 +45,7 @@ def unroll_signature(
 
     def stacked(spec):
         shape, num_rows = spec.shape, rows
-        if isinstance(spec, frames.StackedFrames):
+        if isinstance(spec, frames.StackedFrames) and spec.shape[-1] > 1:
             *shape, stack_size = shape
             num_rows += stack_size - 1
         return tf.TensorSpec((num_rows, unrolls_per_item, *shape), tf.as_dtype(spec.dtype))

@@ -43,7 +43,6 @@ def serve_weights(task: Task, setting: Setting, counts: Any, address: Connection
     del setting  # It takes whatever is asked.
     spec = task.environment_spec()
     network = networks.make_network(spec, task.network)
-    network(networks.zeros(spec.observations, [1]), network.initial_state(1))
     policy = [variable.numpy() for variable in network.variables]
     size = sum(array.nbytes for array in policy)
 

@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+from dm_env import specs
 
 from acme_impala.environments import Catch, EnvironmentList, MemoryChain, ObservationActionReward
 from acme_impala.environments.wrappers import BatchedObservationActionReward
@@ -55,6 +56,27 @@ def test_the_last_action_has_the_dtype_of_the_spec(dtype):
     environment.reset()
     action = environment.step(dtype(1)).observation.action
     assert environment.action_spec().validate(action).dtype == np.int32
+
+
+class Careless(Catch):
+    """Rewards are of another dtype than its spec says."""
+
+    def reward_spec(self):
+        return specs.Array((), np.float64)
+
+
+def test_the_last_reward_has_the_dtype_of_the_spec():
+    environment = ObservationActionReward(Careless())
+    environment.reset()
+    reward = environment.step(1).observation.reward
+    assert environment.observation_spec().reward.validate(reward).dtype == np.float64
+
+
+def test_the_last_rewards_of_a_batch_have_the_dtype_of_its_spec():
+    batch = BatchedObservationActionReward(EnvironmentList([Careless()]))
+    batch.reset()
+    rewards = batch.step(np.ones(1, np.int32)).observation.reward
+    assert batch.observation_spec().reward.validate(rewards[0]).dtype == rewards.dtype
 
 
 def test_other_attributes_are_those_of_the_wrapped_environment():

@@ -9,17 +9,22 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import psutil
 
 from acme_impala import ExperimentConfig, experiments
 from acme_impala.environments import EnvironmentFactory
-from acme_impala.experiments import logs
+from acme_impala.experiments import checkpointing, logs
+from acme_impala.experiments.run_directory import RunDirectory
 from acme_impala.networks import NetworkConfig
 
 ROOT = pathlib.Path(__file__).parents[2]
 # The exit status of a run that was told to end and can be continued.
 ENDED_EARLY = 75
+FOR_EVER = "--num_frames=1000000000"
+# Of a program with one actor; the evaluator is in the actor's process.
+NODES = {"learner/0", "actor/0"}
 _GONE_SECONDS = 60.0  # Ray looks after its own processes in no hurry.
 
 
@@ -114,6 +119,22 @@ class Command:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         self.process.wait()
+
+
+def ending(command, status, seconds, directory=None):
+    """What a program leaves when it has ended."""
+    directory = directory or RunDirectory(str(command.temporary.parent / "run"))
+    left = command.processes()
+    found = checkpointing.newest_whole(directory.checkpoints) if directory.root.exists() else None
+    return SimpleNamespace(
+        status=status,
+        seconds=seconds,
+        output=command.output,
+        processes_left=[process.cmdline() for process in left],
+        temporary_files=sorted(path.name for path in command.temporary.iterdir()),
+        counts=found and found.counts,
+        directory=directory,
+    )
 
 
 def nodes_among(processes):

@@ -8,7 +8,7 @@ import sys
 import time
 
 from acme_impala import IMPALALearner
-from acme_impala.experiments import launch
+from acme_impala.experiments import launch, logs
 from acme_impala.experiments.run_directory import RunDirectory
 
 from .runs import ROOT, catch_config, column
@@ -25,15 +25,25 @@ def test_a_second_program_in_one_process_ends_too_and_signals_are_its_own_again(
         assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
 
 
+def test_a_reached_target_ends_it_early(tmp_path):
+    """Every return of Catch is at least -1, so the first evaluation reaches that."""
+    config = catch_config(tmp_path, num_frames=10**9, target_return=-1.0)
+    launch(config, 1, 4, launch_type="local_mt")
+    directory = RunDirectory(config.workdir)
+    assert len(column(directory, "evaluator", "frames")) == 1
+    assert column(directory, "learner", "frames")[-1] >= 500
+
+
 def test_where_the_learner_is_slow_unrolls_do_not_grow_old(tmp_path, monkeypatch):
     step = IMPALALearner.step
 
     def slow_step(learner):
-        time.sleep(0.2)
+        time.sleep(0.1)
         step(learner)
 
     monkeypatch.setattr(IMPALALearner, "step", slow_step)
-    config = catch_config(tmp_path, num_frames=2000, evaluate_every=2000)
+    monkeypatch.setattr(logs, "LOG_SECONDS", 0.3)
+    config = catch_config(tmp_path, num_frames=1600, evaluate_every=1600)
     launch(config, 1, config.agent.batch_size, launch_type="local_mt")
     lags = column(RunDirectory(config.workdir), "learner", "policy_lag_mean")
     assert len(lags) > 5

@@ -16,7 +16,7 @@ import pytest
 from acme_impala.experiments import open_ports, private_network
 from acme_impala.experiments.run_directory import RunDirectory
 
-from .runs import ENDED_EARLY, Command, column, train
+from .runs import ENDED_EARLY, FOR_EVER, Command, column, train
 
 LISTENING = "0A"  # In /proc/net/tcp.
 NODES = {"learner/0", "actor/0"}
@@ -72,7 +72,7 @@ def connects(port):
 
 def run(path, *flags):
     """A program of processes until its end, and a stranger who tries its ports meanwhile."""
-    command = train(path, "--num_frames=1000000000", "--num_actors=1", *flags)
+    command = train(path, FOR_EVER, "--num_actors=1", *flags)
     directory = RunDirectory(str(path / "run"))
     try:
         command.wait_until(lambda: set(command.nodes()) == NODES)

@@ -1,4 +1,4 @@
-"""Programs of real processes and threads: how they end, fail, and go on after whatever happened."""
+"""Programs of real processes and threads end in time, and go on after whatever happened."""
 
 import contextlib
 import os
@@ -6,19 +6,14 @@ import signal
 import time
 from types import SimpleNamespace
 
-import launchpad as lp
 import pytest
 
-from acme_impala import ExperimentConfig, make_program
-from acme_impala.experiments import checkpointing, launch, logs, run_directory
-from acme_impala.experiments.cores import num_cores
+from acme_impala.experiments import checkpointing, logs, run_directory
 from acme_impala.experiments.run_directory import RunDirectory
 
-from .runs import ENDED_EARLY, Command, catch_config, column, heeds_sigterm, learned, train
+from .runs import ENDED_EARLY, FOR_EVER, NODES, catch_config, column, ending, learned, train
 
-FOR_EVER = "--num_frames=1000000000"
 SHUTDOWN_SECONDS = 3.0
-NODES = {"learner/0", "actor/0"}
 
 
 def newest_time(directory):
@@ -28,22 +23,6 @@ def newest_time(directory):
         with contextlib.suppress(FileNotFoundError):  # Deleted meanwhile.
             times.append(path.stat().st_mtime)
     return max(times)
-
-
-def ending(command, status, seconds, directory=None):
-    """What a program leaves when it has ended."""
-    directory = directory or RunDirectory(str(command.temporary.parent / "run"))
-    left = command.processes()
-    found = checkpointing.newest_whole(directory.checkpoints) if directory.root.exists() else None
-    return SimpleNamespace(
-        status=status,
-        seconds=seconds,
-        output=command.output,
-        processes_left=[process.cmdline() for process in left],
-        temporary_files=sorted(path.name for path in command.temporary.iterdir()),
-        counts=found and found.counts,
-        directory=directory,
-    )
 
 
 def assert_ended_in_order(end, status=0):
@@ -225,65 +204,6 @@ def test_an_interrupt_while_the_nodes_start_ends_it_within_three_seconds_too(tmp
     assert seconds < SHUTDOWN_SECONDS
 
 
-def test_sigterm_while_the_launcher_imports_ends_it_with_the_same_status(tmp_path):
-    command = train(tmp_path, FOR_EVER)
-    command.wait_until(lambda: heeds_sigterm(command.process))
-    status, _ = command.stop(signal.SIGTERM)
-    assert status == ENDED_EARLY, command.output
-    assert not (tmp_path / "run").exists()
-    assert command.processes() == []
-
-
-def test_sigterm_to_a_node_that_has_just_begun_to_listen_ends_it_in_order(tmp_path):
-    """Launchpad listens a moment before the node does."""
-    command = train(tmp_path, FOR_EVER, "--num_actors=1")
-    command.wait_until(lambda: set(command.nodes()) == NODES)
-    actor = command.nodes()["actor/0"]
-    command.wait_until(lambda: heeds_sigterm(actor))
-    actor.terminate()
-    assert command.wait() == ENDED_EARLY, command.output
-    assert command.processes() == []
-
-
-def test_actors_whose_environments_run_in_the_background_keep_to_a_core_each(tmp_path):
-    all_cores = os.sched_getaffinity(0)
-    command = train(
-        tmp_path, FOR_EVER, "--env=atari:pong", "--preset=atari", "--environments_per_actor=4"
-    )
-    directory = RunDirectory(str(tmp_path / "run"))
-    command.wait_until(lambda: learned(directory) > 0)
-    allowed = {
-        name: [os.sched_getaffinity(thread.id) for thread in process.threads()]
-        for name, process in command.nodes().items()
-    }
-    status, _ = command.stop(signal.SIGTERM)
-    assert status == ENDED_EARLY, command.output
-    assert allowed.pop("learner/0").count(all_cores) > 1
-    assert len(allowed) == len(all_cores)
-    for index, core in enumerate(sorted(all_cores)):
-        of_threads = allowed[f"actor/{index}"]
-        assert of_threads[0] == {core}  # The main thread, which has begun all that acts.
-        assert of_threads.count({core}) > len(of_threads) / 2
-
-
-@pytest.mark.skipif(
-    num_cores() != 2, reason="An actor's two batches keep to one of two cores each."
-)
-def test_the_batches_of_one_actor_keep_to_a_core_each(tmp_path):
-    one_actor = "--num_actors=1", "--environments_per_actor=4"
-    command = train(tmp_path, FOR_EVER, "--env=atari:pong", "--preset=atari", *one_actor)
-    directory = RunDirectory(str(tmp_path / "run"))
-    command.wait_until(lambda: learned(directory) > 0)
-    all_cores = os.sched_getaffinity(0)
-    allowed = [os.sched_getaffinity(thread.id) for thread in command.nodes()["actor/0"].threads()]
-    status, _ = command.stop(signal.SIGTERM)
-    assert status == ENDED_EARLY, command.output
-    assert allowed[0] == all_cores
-    assert allowed.count(all_cores) > len(allowed) / 2
-    for core in all_cores:
-        assert allowed.count({core}) >= 2  # The thread that acts in the batch, and its emulators'.
-
-
 @pytest.fixture(scope="module")
 def threads(tmp_path_factory):
     """A program of threads, interrupted before its target (which cannot be reached)."""
@@ -300,79 +220,3 @@ def test_threads_end_in_order_too(threads):
     assert_ended_in_order(threads, ENDED_EARLY)
     assert threads.counts["learner_frames"] >= 1000
     assert logs.read_rows(threads.directory.logs / "evaluator.csv")
-
-
-def test_a_reached_target_ends_it_early(tmp_path):
-    """Every return of Catch is at least -1, so the first evaluation reaches that."""
-    command = train(
-        tmp_path, FOR_EVER, "--launcher=local_mt", "--evaluate_every=500", "--target_return=-1"
-    )
-    end = ending(command, command.wait(), 0.0)
-    assert_ended_in_order(end)
-    assert len(logs.read_rows(end.directory.logs / "evaluator.csv")) == 1
-    assert end.counts["learner_frames"] >= 500
-
-
-def failing(path, part, launch_type):
-    command = Command(path, "tests/experiments/launch_failing.py", part, launch_type, path / "run")
-    return ending(command, command.wait(), 0.0)
-
-
-@pytest.mark.parametrize(
-    ("part", "launch_type", "node", "error"),
-    [
-        ("actor", "local_mp", "actor_", "RuntimeError: the game crashed at step 31"),
-        ("evaluator", "local_mp", "evaluator", "RuntimeError: the game crashed at step 31"),
-        # In a batch the steps that restart an environment are steps of it, too: 31 is 3 x 10 + 1.
-        ("reward", "local_mt", "actor_", "episode 4, step 1: the reward is nan"),
-    ],
-)
-def test_a_failing_node_ends_it_and_its_traceback_is_the_last_thing_shown(
-    tmp_path, part, launch_type, node, error
-):
-    end = failing(tmp_path, part, launch_type)
-    assert end.status == 1
-    assert end.processes_left == []
-    assert end.temporary_files == []
-    report = end.output[end.output.rindex(f"Node {node}") :].strip()
-    # Reverb says good-bye when a process of threads ends.
-    lines = [line for line in report.splitlines() if "reverb/cc" not in line and line.strip()]
-    assert lines[1] == "Traceback (most recent call last):"
-    assert error in lines[-1]
-    assert ("failing catch in actor" if part == "reward" else "launch_failing.py") in report
-
-
-def test_a_node_that_was_killed_ends_it_and_is_named(tmp_path):
-    command = train(tmp_path, FOR_EVER, "--checkpoint_seconds=0.5", "--num_actors=1")
-    directory = RunDirectory(str(tmp_path / "run"))
-    command.wait_until(lambda: list(directory.checkpoints.glob("*.index")))
-    command.nodes()["actor/0"].kill()
-    end = ending(command, command.wait(30), 0.0)
-    assert end.status == 1
-    assert end.processes_left == []
-    # TensorFlow's, of the process that was killed.
-    assert all(name.startswith("__autograph_generated") for name in end.temporary_files)
-    assert end.output.strip().splitlines()[-1].startswith("Node actor/0 died without a traceback")
-    assert end.counts["learner_frames"] > 0
-
-
-def test_impossible_programs_are_refused_before_anything_is_touched(tmp_path):
-    config = catch_config(tmp_path / "run")
-    for num_actors in (0, -1, 1.5, "2"):
-        with pytest.raises(ValueError, match="num_actors must be"):
-            make_program(config, num_actors)
-    with pytest.raises(ValueError, match="launch_type must be one of local_mp, local_mt"):
-        launch(config, 1, launch_type="vertex_ai")
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_program_has_a_node_for_every_role(tmp_path):
-    config: ExperimentConfig = catch_config(tmp_path / "run")
-    program = make_program(config, 3)
-    sizes = {label: len(nodes) for label, nodes in program.groups.items()}
-    assert sizes == {"learner": 1, "actor": 3}
-    kinds = [[type(node) for node in process.nodes] for process in program.get_all_nodes()]
-    replay, counter, learner = kinds[0]
-    assert issubclass(replay, lp.ReverbNode)
-    assert counter is learner is lp.CourierNode
-    assert kinds[1:] == [[lp.PyNode, lp.PyNode], [lp.PyNode], [lp.PyNode]]  # Actor and evaluator.

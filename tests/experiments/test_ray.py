@@ -13,6 +13,7 @@ from acme_impala.experiments.run_directory import RunDirectory
 
 from .runs import (
     ENDED_EARLY,
+    FOR_EVER,
     ROOT,
     Command,
     assert_balanced,
@@ -21,8 +22,6 @@ from .runs import (
     train,
     wait_until_gone,
 )
-
-FOR_EVER = "--num_frames=1000000000"
 
 
 def ledgers(directory):

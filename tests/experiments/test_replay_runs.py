@@ -11,7 +11,7 @@ from acme_impala.experiments.run_directory import RunDirectory
 from acme_impala.replay_config import ReplayConfig
 
 from . import runs
-from .runs import ENDED_EARLY, catch_config, column, train
+from .runs import ENDED_EARLY, FOR_EVER, catch_config, column, train
 
 
 def replaying(config, **fields):
@@ -56,7 +56,7 @@ def test_a_program_of_processes_balances_is_killed_and_goes_on_with_its_replay(t
         return bool(newest) and newest.counts["learner_steps"] > before + steps
 
     flags = (
-        "--num_frames=1000000000", "--replay_fraction=0.5", "--checkpoint_seconds=0.2",
+        FOR_EVER, "--replay_fraction=0.5", "--checkpoint_seconds=0.2",
         "--num_actors=2",
     )  # fmt: skip
     command = train(tmp_path, *flags)

@@ -14,7 +14,7 @@ import pytest
 from acme_impala.experiments import logs
 from acme_impala.experiments.run_directory import RunDirectory
 
-from .runs import ENDED_EARLY, ROOT, train
+from .runs import ENDED_EARLY, FOR_EVER, ROOT, train
 
 HANG_SECONDS = 20.0
 
@@ -30,7 +30,7 @@ def ask(workdir):
 def hang(tmp_path_factory):
     """A run whose learner is stopped for a while by SIGSTOP, and that is ended by Ctrl-C."""
     path = tmp_path_factory.mktemp("hang")
-    command = train(path, "--env=gym:CartPole-v1", "--num_frames=1000000000", "--num_actors=2")
+    command = train(path, "--env=gym:CartPole-v1", FOR_EVER, "--num_actors=2")
     directory = RunDirectory(str(path / "run"))
 
     def steps():

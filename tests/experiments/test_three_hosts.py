@@ -11,7 +11,7 @@ from acme_impala.experiments import accounts
 from acme_impala.experiments.run_directory import RunDirectory
 
 from . import hosts as hosts_lib
-from .runs import ENDED_EARLY, Command, assert_balanced, column, learned
+from .runs import ENDED_EARLY, FOR_EVER, Command, assert_balanced, column, learned
 
 DOWN_SECONDS = 30.0
 
@@ -37,7 +37,7 @@ def story(tmp_path_factory):
             "--resources=actor:other=1",
             "--num_actors=2",
             "--env=gym:CartPole-v1",
-            "--num_frames=1000000000",
+            FOR_EVER,
             "--evaluate_every=20000",
             f"--workdir={directory.root}",
             inside=hosts[0].inside,

@@ -173,7 +173,10 @@ def test_priorities_decide_what_is_replayed():
         priorities = replay.PriorityWriter(client)
         others = np.array([key for version, key in keys.items() if version != favourite], np.uint64)
         priorities.update(others, np.zeros(len(others)))  # Not never, but a thousand times rarer.
-        priorities.update(np.array([keys[favourite]], np.uint64), np.array([1e6]))
+        favourites = np.array([keys[favourite]], np.uint64)
+        priorities.update(favourites, np.array([1e6]))
+        for not_finite in (np.nan, np.inf):
+            priorities.update(favourites, np.array([not_finite]))
         time.sleep(0.3)
         next(dataset), writer.write()  # Was sampled before.
         next(dataset), writer.write()

@@ -20,14 +20,14 @@ T = 4
 
 
 class Frames(EpisodicEnvironment):
-    """Random frames, three to a stack; episodes of random lengths, some truncated."""
+    """Random frames, stacked; episodes of random lengths, some truncated."""
 
-    def __init__(self, seed):
+    def __init__(self, seed, stack_size=3):
         self._rng = np.random.default_rng(seed)
-        self._stack = np.zeros((1, 5, 4, 3), np.uint8)
+        self._stack = np.zeros((1, 5, 4, stack_size), np.uint8)
 
     def observation_spec(self):
-        return StackedFrames((5, 4, 3), np.uint8, 0, 255)
+        return StackedFrames(self._stack.shape[1:], np.uint8, 0, 255)
 
     def action_spec(self):
         return specs.DiscreteArray(NUM_ACTIONS)
@@ -99,7 +99,11 @@ def write_together(client, batch, rows):
     return writer.unrolls_written
 
 
-@pytest.mark.parametrize("make", [Frames, lambda seed: Catch(seed=seed)], ids=["frames", "catch"])
+@pytest.mark.parametrize(
+    "make",
+    [Frames, lambda seed: Frames(seed, stack_size=1), lambda seed: Catch(seed=seed)],
+    ids=["frames", "single frames", "catch"],
+)
 @pytest.mark.parametrize("unrolls_per_item", [1, 3, 6])
 def test_a_batch_writes_what_its_environments_would_write_alone(make, unrolls_per_item):
     observations, rows, number = make(0).observation_spec(), 41, 6
@@ -124,19 +128,21 @@ def test_a_batch_writes_what_its_environments_would_write_alone(make, unrolls_pe
         tree.map_structure(np.testing.assert_array_equal, unroll, expected)
 
 
-def test_stacked_frames_come_out_of_the_dataset_as_the_environment_stacked_them():
+@pytest.mark.parametrize("stack_size", [1, 3])
+def test_stacked_frames_come_out_of_the_dataset_as_the_environment_stacked_them(stack_size):
     number, rows, batch_size = 4, 33, 8
-    with serving(signature(Frames(0).observation_spec(), 2), 100) as client:
-        write_together(client, EnvironmentList([Frames(i) for i in range(number)]), rows)
+    environments = [Frames(i, stack_size) for i in range(number)]
+    with serving(signature(environments[0].observation_spec(), 2), 100) as client:
+        write_together(client, EnvironmentList(environments), rows)
         dataset = replay.UnrollDataset(client, batch_size)
         batches = [next(dataset) for _ in range(4)]
     stacks = []
     for i in range(number):
-        environment = Frames(i)
+        environment = Frames(i, stack_size)
         stacks.append([environment.reset().observation])
         stacks[i] += [environment.step(act(i, row)[0]).observation for row in range(rows)]
     for k, batch in enumerate(batches):
-        assert batch.observation.shape == (T + 1, batch_size, 5, 4, 3)
+        assert batch.observation.shape == (T + 1, batch_size, 5, 4, stack_size)
         assert batch.observation.shape == dataset.element_spec.observation.shape
         for column in range(batch_size):
             unroll = k * batch_size + column
