@@ -47,4 +47,4 @@ lock:
 	rm -rf .venv-lock
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV)

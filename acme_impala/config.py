@@ -207,8 +207,8 @@ class IMPALAConfig:
             f"optimizer must be RMSProp(...) or Adam(...), got {self.optimizer!r}.",
         )
         _require(
-            self.max_gradient_norm is None or self.max_gradient_norm > 0,
-            f"max_gradient_norm must be positive, got {self.max_gradient_norm}. "
+            self.max_gradient_norm is None or 0 < self.max_gradient_norm < math.inf,
+            f"max_gradient_norm must be positive and finite, got {self.max_gradient_norm}. "
             "None leaves gradients as they are.",
         )
 

@@ -13,9 +13,11 @@ and its reward, which is what corrections are about.
 """
 
 import itertools
+import json
 import os
 import pathlib
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -55,6 +57,7 @@ _EVALUATIONS = 20
 _EPISODES = 50
 # A run's return is the mean of its last evaluations: one alone depends on chance.
 _LAST_EVALUATIONS = 4
+_STOPPED = "Stopped; the same command goes on from here."
 
 
 class Cell(NamedTuple):
@@ -86,6 +89,23 @@ class Study(NamedTuple):
     num_frames: int
     replay_fraction: float
     replay_capacity: int
+
+    def claim(self):
+        """Takes up the workdir, whose runs' names say only how they differ from one another.
+
+        Raises:
+            ValueError: it holds the runs of another study.
+        """
+        path = self.workdir / "study.json"
+        mine = {name: value for name, value in self._asdict().items() if name != "workdir"}
+        if path.exists() and (theirs := json.loads(path.read_text())) != mine:
+            differences = [f"--{name}={theirs.get(name)}" for name in mine]
+            raise ValueError(
+                f"{self.workdir} holds runs of {' '.join(differences)}. Give these, or another "
+                "--workdir."
+            )
+        self.workdir.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(mine))
 
     def directory(self, cell: Cell, seed: int) -> run_directory.RunDirectory:
         """The run directory of one run."""
@@ -316,6 +336,11 @@ def parse_flags() -> tuple[list[str], list[float], list[int]]:
         raise ValueError("--entropy_costs and --lags are numbers, as in 0.003,0.03 and 0,20,100.")
     if FLAGS.seeds < 1:
         raise ValueError(f"--seeds={FLAGS.seeds} must be at least 1.")
+    if FLAGS.num_frames < _EVALUATIONS:
+        raise ValueError(
+            f"--num_frames={FLAGS.num_frames} must be at least {_EVALUATIONS}: a run is evaluated "
+            "so often."
+        )
     if not 0 < FLAGS.replay_fraction < 1:
         raise ValueError(f"--replay_fraction={FLAGS.replay_fraction} must be between 0 and 1.")
     return list(FLAGS.corrections), costs, lags
@@ -341,11 +366,14 @@ def main(_):
         runs = [(cell, seed) for seed in seeds for cell in cells]
         output = pathlib.Path(FLAGS.output or FLAGS.workdir)
         output.mkdir(parents=True, exist_ok=True)
+        study.claim()
+        # The runs, which are in sessions of their own, are then ended too.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(_STOPPED))
         run_all(study, runs)
     except (OSError, ValueError, RunFailedError) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
-        sys.exit("Stopped; the same command goes on from here.")
+        sys.exit(_STOPPED)
     results = {
         cell: [read(study, cell, seed, FLAGS.good_return) for seed in seeds] for cell in cells
     }

@@ -14,6 +14,7 @@ import acme_impala  # noqa: F401  Before TensorFlow: it turns on the kernels tha
 # ruff: isort: split
 import acme
 import numpy as np
+import tensorflow as tf
 from absl import app, flags, logging
 
 from acme_impala import acting, environments
@@ -136,6 +137,7 @@ def check_output():
 
 def main(_):
     """Writes the video, and prints and writes the table of scores."""
+    tf.config.set_visible_devices([], "GPU")  # A learner's.
     all_scores, paths = {}, [FLAGS.output] if FLAGS.output else []
     try:
         check_output()

@@ -2,10 +2,11 @@
 
     python launch/learn.py --recording=recordings/demo --workdir=runs/from_demo --num_frames=500000
 
-The recording is gone through again and again. The same command with the same workdir goes on, and
-launch/evaluate.py plays by what was learned. There is no policy lag here; how far the policies are
-apart is what mean_rho and rho_clipped_fraction say. What no action of the recording shows cannot be
-learned: a policy that always does the same teaches little, one that tries things teaches more.
+The recording is gone through again and again. The exit status is launch/train.py's: 75 where Ctrl-C
+or SIGTERM have ended it early, and the same command with the same workdir goes on. What was learned
+is played by launch/evaluate.py. There is no policy lag here; how far the policies are apart is what
+mean_rho and rho_clipped_fraction say. What no action of the recording shows cannot be learned: a
+policy that always does the same teaches little, one that tries things teaches more.
 """
 
 import dataclasses
@@ -58,11 +59,11 @@ def make_config(recording: replay.Recording) -> acme_impala.ExperimentConfig:
     )
     preset = hyperparameters.make_preset(environment.name)
     agent = hyperparameters.make_agent(preset)
-    for name in ("queue_size", "max_policy_lag", "actor_lag", "replay"):
-        if getattr(agent, name) != getattr(IMPALAConfig(), name):
-            raise ValueError(
-                f"{name} is of actors and their queue, and here are none: leave out --{name}."
-            )
+    of_actors = ("queue_size", "max_policy_lag", "actor_lag")
+    for name in FLAGS:
+        if (name in of_actors or name.startswith("replay_")) and FLAGS[name].present:
+            raise ValueError(f"--{name} is of actors and their queue, and here are none.")
+    defaults = {name: getattr(IMPALAConfig(), name) for name in (*of_actors, "replay")}
     length = described["unroll_length"]
     if FLAGS.unroll_length not in (None, length):
         raise ValueError(
@@ -75,15 +76,21 @@ def make_config(recording: replay.Recording) -> acme_impala.ExperimentConfig:
         workdir=FLAGS.workdir or f"runs/{recording.directory.name}-{now}",
         num_frames=FLAGS.num_frames,
         agent=dataclasses.replace(
-            agent, unroll_length=length, frames_per_step=described["frames_per_step"]
+            agent,
+            unroll_length=length,
+            frames_per_step=described["frames_per_step"],
+            **defaults,
         ),
         seed=FLAGS.seed,
         checkpoint_seconds=FLAGS.checkpoint_seconds,
     )
 
 
-def learn(recording: replay.Recording, config: acme_impala.ExperimentConfig):
-    """Learns until the config's frames are learned, or until Ctrl-C.
+def learn(recording: replay.Recording, config: acme_impala.ExperimentConfig) -> bool:
+    """Learns until the config's frames are learned, or until Ctrl-C or SIGTERM.
+
+    Returns:
+        Whether all were learned.
 
     Raises:
         ValueError: network and recording do not fit each other, or the workdir cannot be used.
@@ -127,6 +134,7 @@ def learn(recording: replay.Recording, config: acme_impala.ExperimentConfig):
         checkpointer.save(counter.get_counts())
         logger.close()
     run_directory.release(directory)
+    return learner.frames >= config.num_frames
 
 
 def main(_):
@@ -135,11 +143,14 @@ def main(_):
     try:
         recording = replay.Recording(FLAGS.recording)
         config = make_config(recording)
-        learn(recording, config)
+        finished = learn(recording, config)
     except (ValueError, ImportError) as error:
         sys.exit(str(error))
     print(f"Logs:           {pathlib.Path(config.workdir) / 'logs'}")
     print(f"Evaluate it:    python launch/evaluate.py --workdir={config.workdir}")
+    if not finished:
+        print(f"Ended early. The same command with --workdir={config.workdir} goes on from here.")
+        sys.exit(os.EX_TEMPFAIL)
 
 
 if __name__ == "__main__":

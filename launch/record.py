@@ -19,6 +19,7 @@ import acme_impala  # Before TensorFlow: it turns on the kernels that TensorFlow
 import acme
 import numpy as np
 import reverb
+import tensorflow as tf
 import tqdm
 from absl import app, flags
 
@@ -109,13 +110,17 @@ def record(workdir: str, recording: str, num_frames: int, num_environments: int,
         )
         reader = replay.ItemReader(client, replay.QUEUE, signature)
         acted = replay.in_background(lambda: _act(actor, batch, stop))
+        acted.add_done_callback(lambda _: reader.stop())  # Nothing more will come.
         try:
             with tqdm.tqdm(total=num_frames, unit="frame", unit_scale=True) as bar:
                 while writer.frames < num_frames:
-                    if acted.done():
+                    try:
+                        _, item = reader.take()
+                    except StopIteration:
                         acted.result()  # Raises what has ended it.
+                        raise
                     before = writer.frames
-                    writer.write(reader.take()[1])
+                    writer.write(item)
                     bar.update(writer.frames - before)
         finally:
             stop.set()
@@ -139,6 +144,7 @@ def main(_):
     """Records; exits with 1 and a message where something is wrong."""
     if FLAGS.private:
         private_network.enter()
+    tf.config.set_visible_devices([], "GPU")  # A learner's.
     names = ("workdir", "recording", "num_frames", "num_environments", "seed")
     try:
         frames = record(**{name: getattr(FLAGS, name) for name in names})

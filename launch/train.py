@@ -8,6 +8,7 @@ to its end, 75 when it was told to end early (Ctrl-C, SIGTERM) and can be contin
 """
 
 # ruff: noqa: E402
+import dataclasses
 import datetime
 import gc
 import os
@@ -125,21 +126,21 @@ def make_config(preset: presets.Preset) -> acme_impala.ExperimentConfig:
         atari=AtariOptions(
             sticky_actions=FLAGS.sticky_actions,
             full_action_space=full_action_space,
-            action_repeat=agent.frames_per_step if FLAGS.env.startswith("atari") else 4,
         ),
         lab=LabOptions(
-            action_repeat=agent.frames_per_step if FLAGS.env.startswith("dmlab") else 4,
             level_cache=FLAGS.level_cache,
             dataset_path=FLAGS.dataset_path,
             renderer=FLAGS.renderer,
         ),
     )
-    num_tasks = len(environments.tasks_of(environment_factory))
+    tasks = environments.tasks_of(environment_factory)
+    if tasks[0].frames_per_step is not None:  # Whatever preset was named.
+        agent = dataclasses.replace(agent, frames_per_step=tasks[0].frames_per_step)
     uses_popart = agent.popart_step_size is not None
     now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     return acme_impala.ExperimentConfig(
         environment_factory=environment_factory,
-        network_factory=hyperparameters.make_network(preset, num_tasks if uses_popart else 1),
+        network_factory=hyperparameters.make_network(preset, len(tasks) if uses_popart else 1),
         workdir=FLAGS.workdir or f"runs/{logs.file_name(FLAGS.env)[:80]}-{now}",
         num_frames=FLAGS.num_frames,
         agent=agent,
@@ -153,10 +154,33 @@ def make_config(preset: presets.Preset) -> acme_impala.ExperimentConfig:
     )
 
 
+def check_launcher():
+    """Finds flags that the launcher would pass over.
+
+    Raises:
+        ValueError: there is one.
+    """
+    if FLAGS.private and FLAGS.ray_address:
+        raise ValueError("--private leaves no way to a cluster: leave it out, or --ray_address.")
+    passed_over = []
+    if FLAGS.launcher != "ray":
+        passed_over += ["ray_address", "resources", "max_deaths", "deaths_seconds"]
+    if FLAGS.launcher == "in_process":
+        passed_over += ["num_actors", "environments_per_actor"]
+    for name in passed_over:
+        if FLAGS[name].present:
+            raise ValueError(
+                f"--{name} means nothing to --launcher={FLAGS.launcher}: leave it out, or name "
+                "another launcher."
+            )
+
+
 def main(_):
     """Runs the experiment; exits with 1 and a message where something is wrong."""
-    if FLAGS.private and FLAGS.ray_address:
-        sys.exit("--private leaves no way to a cluster: leave it out, or --ray_address.")
+    try:
+        check_launcher()
+    except ValueError as error:
+        sys.exit(str(error))
     if FLAGS.private:
         private_network.enter()
     gc.freeze()  # Else Python takes a third of a second to walk through TensorFlow when it exits.

@@ -86,6 +86,15 @@ class EnvironmentFactory:
         return f"dmlab:{level_of(which)}" if kind == "dmlab" else self.name
 
     @property
+    def frames_per_step(self) -> int | None:
+        """Environment frames that an agent step takes; None: only Gymnasium knows."""
+        kind = self.name.partition(":")[0]
+        if kind == "gym":
+            return None
+        options = {"atari": self.atari, "dmlab": self.lab}.get(kind)
+        return options.action_repeat if options else 1
+
+    @property
     def batches_run_in_background(self) -> bool:
         """Whether a batch of environments to train in steps them in threads or processes."""
         kind = self.name.partition(":")[0]

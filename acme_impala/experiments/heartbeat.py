@@ -32,7 +32,7 @@ class Pulse:
         """Begins to tell of a node, which has nothing to count yet."""
         self._node = node
         self._unit = ""
-        self._count: Callable[[], int] = lambda: 0
+        self._count = self._count_parts = lambda: 0
         self._serves = False
         self._has_moved = False
         self._moved_at = time.monotonic()
@@ -40,15 +40,25 @@ class Pulse:
         # By what is waited for: since when, when it was last said, and on whom.
         self._waits: dict[str, tuple[float, float, Sequence[str]]] = {}
 
-    def measure(self, unit: str, count: Callable[[], int], *, serves: bool = False):
+    def measure(
+        self,
+        unit: str,
+        count: Callable[[], int],
+        *,
+        serves: bool = False,
+        count_parts: Callable[[], int] | None = None,
+    ):
         """Says how progress is measured.
 
         Args:
             unit: in the plural.
             count: called once a second, in another thread; it must not wait for anything.
             serves: see `Status`.
+            count_parts: counts what a unit takes many of, and the node may wait for long; None: a
+                unit is one.
         """
         self._count, self._unit, self._serves = count, unit, serves
+        self._count_parts = count_parts or count
         self._has_moved, self._moved_at = False, time.monotonic()
         self._counted = collections.deque([(self._moved_at, int(count()))])
 
@@ -75,7 +85,7 @@ class Pulse:
 
         Returns:
             The question, which raises TimeoutError where the wait lasts for `MOST_WAIT_SECONDS`
-            without any progress of the node.
+            without any progress of the node, not even a part of what it counts.
         """
         count, moved_at = None, 0.0
 
@@ -83,7 +93,7 @@ class Pulse:
             nonlocal count, moved_at
             self.waits(what, on)
             since, now, _ = self._waits[what]
-            if count != (count := int(self._count())):
+            if count != (count := int(self._count_parts())):
                 moved_at = now
             if now - max(since, moved_at) > MOST_WAIT_SECONDS:
                 raise TimeoutError(

@@ -107,8 +107,12 @@ def _run(
 ):
     """Launches a program and waits for its end; raises NodeFailedError."""
     if worker_manager._SIGNAL_HANDLERS is not None:
-        # Launchpad listens to signals, by which it also stops a program of threads, from its first
-        # program on, and takes it for granted at the next that nobody else has listened since.
+        # Launchpad takes a process's first program for the only one that Ctrl-C is for, and goes on
+        # telling it. It listens to signals, by which it also stops a program of threads, from that
+        # one on, and takes it for granted at the next that nobody else has listened since.
+        worker_manager._HAS_MAIN_MANAGER = False
+        for handlers in worker_manager._SIGNAL_HANDLERS.values():
+            handlers.clear()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, worker_manager._signal_dispatcher)
     for process in program.get_all_nodes():
@@ -206,13 +210,13 @@ def _watch(stop: threading.Event, deaths: list[str]):
     Launchpad starts each node behind a shell whose exit status says nothing, and would wait on for
     one that was killed.
     """
-    commands = {child: child.cmdline() for child in psutil.Process().children()}
-    # The command of a node's shell: bash, .../decorate_output, colour, title, ...
-    shells = {
-        child: command[3]
-        for child, command in commands.items()
-        if len(command) > 3 and command[1].endswith("decorate_output")
-    }
+    shells = {}
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):  # It may be another's, and have ended.
+            # The command of a node's shell: bash, .../decorate_output, colour, title, ...
+            command = child.cmdline()
+            if len(command) > 3 and command[1].endswith("decorate_output"):
+                shells[child] = command[3]
     while not stop.wait(POLL_SECONDS):
         gone = [title for shell, title in shells.items() if not is_alive(shell)]
         if gone and not stop.wait(1.0):  # A node that ended the program may go before the others.

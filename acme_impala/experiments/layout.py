@@ -31,6 +31,8 @@ class ActorLayout:
         environments_per_actor: of an actor node, in all its batches; with several tasks at most.
         in_background: whether batches of the environment run in the background.
         num_tasks: that are learned at once.
+        num_cores: of the machine that this was made on. It goes with the layout, so that actors on
+            other hosts hold their environments as the queue's items expect.
 
     Raises:
         ValueError: a number is not positive.
@@ -40,6 +42,7 @@ class ActorLayout:
     environments_per_actor: int
     in_background: bool = False
     num_tasks: int = 1
+    num_cores: int = dataclasses.field(default_factory=lambda: num_cores())
 
     def __post_init__(self):
         for name, why in (
@@ -79,7 +82,7 @@ class ActorLayout:
     @property
     def _cores(self) -> int:
         """Cores of one actor node."""
-        return max(1, num_cores() // self.num_actors)
+        return max(1, self.num_cores // self.num_actors)
 
     def core_of_actor(self, actor: int) -> int | None:
         """The core that an actor node should keep to, of those that this process may use.

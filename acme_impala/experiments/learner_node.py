@@ -94,7 +94,11 @@ class LearnerNode(acme.VariableSource):
         unrolls = num_tasks * (builder.queue_capacity + builder.unrolls_per_item)
         self._room = agent.frames_per_step * agent.unroll_length * (unrolls + 4 * agent.batch_size)
 
-        pulse.measure("learner steps", lambda: self._counter.get_counts()["learner_steps"])
+        pulse.measure(
+            "learner steps",
+            lambda: self._counter.get_counts()["learner_steps"],
+            count_parts=lambda: self._dataset.steps_taken,
+        )
         heartbeat.of("replay").measure(
             "unrolls", lambda: self._tables.unrolls_inserted, serves=True
         )

@@ -97,4 +97,4 @@ def _draw_suite(axes: Any, evaluations: Sequence[dict[str, str]]):
 
 
 def _column(rows: Sequence[dict[str, str]], name: str) -> np.ndarray:
-    return np.array([float(row[name]) for row in rows])
+    return np.array([float(row.get(name) or "nan") for row in rows])

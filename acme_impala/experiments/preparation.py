@@ -51,6 +51,8 @@ def prepare(
     """
     _share_gpus()
     tasks = environments.tasks_of(config.environment_factory)
+    for task in tasks:
+        _check_frames(task, config.agent.frames_per_step)
     environment_specs = [_try_out(task, config.seed) for task in tasks]
     environment_spec = environment_specs[0]
     for task, other in zip(tasks, environment_specs, strict=True):
@@ -87,6 +89,18 @@ def prepare(
         run_directory.release(directory)
         raise
     return Prepared(directory, environment_spec, builder, checkpoint)
+
+
+def _check_frames(
+    environment_factory: Callable[[int, bool], dm_env.Environment], frames_per_step: int
+):
+    """Finds out what would make every count of environment frames wrong."""
+    found = getattr(environment_factory, "frames_per_step", None)
+    if found not in (None, frames_per_step):
+        raise ValueError(
+            f"An agent step of {environment_factory.name} takes {found} environment frames; the "
+            f"agent's config says frames_per_step={frames_per_step}. Make both the same."
+        )
 
 
 def _try_out(

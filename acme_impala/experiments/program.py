@@ -95,6 +95,9 @@ class ReplayNode(lp.ReverbNode):
 
     def run(self):
         """Serves until the program stops and the learner has counted what is left."""
+        guarded(self._serve, "replay", self._directory)()
+
+    def _serve(self):
         port = lp_address.get_port_from_address(self._address.resolve())
         found = self._continuation.find()
         server = replay_lib.start_server(
@@ -157,9 +160,7 @@ def make_program(
     program = lp.Program(name)
     tables = functools.partial(builder.make_replay_tables, prepared.environment_spec)
     replay_is_serving, learner_has_ended = SharedEvent(), SharedEvent()
-    replay_node = ReplayNode(
-        node(tables, "replay"), directory, continuation, replay_is_serving, learner_has_ended
-    )
+    replay_node = ReplayNode(tables, directory, continuation, replay_is_serving, learner_has_ended)
     counter_node = lp.CourierNode(node(_counter, "counter"), continuation)
     replay, counter = replay_node.create_handle(), counter_node.create_handle()
     learner_node = lp.CourierNode(
@@ -210,7 +211,9 @@ def make_program(
 
 def _prepare_actor(layout: ActorLayout, index: int):
     """Prepares the process of an actor node, and perhaps of the evaluator."""
-    prepare_process(parallel_calls=layout.batches_per_actor + 1, core=layout.core_of_actor(index))
+    # Of a program under a supervisor, only some of the actors may be on this host.
+    core = None if membership.is_supervised() else layout.core_of_actor(index)
+    prepare_process(parallel_calls=layout.batches_per_actor + 1, core=core)
 
 
 def _counter(continuation: checkpointing.Continuation) -> counting.Counter:

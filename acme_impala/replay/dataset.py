@@ -141,8 +141,13 @@ class UnrollDataset(Iterator[types.Unroll]):
             time.sleep(0.01)
             is_complete = actors_have_ended() and self._has_taken_all()
         self.close()
-        left = sum(q.steps_taken for q in self._queues) - self._steps_given - self.steps_dropped
+        left = self.steps_taken - self._steps_given - self.steps_dropped
         return left if is_complete else None
+
+    @property
+    def steps_taken(self) -> int:
+        """Agent steps of the unrolls that were taken from the queue."""
+        return sum(queue.steps_taken for queue in self._queues)
 
     def num_taken(self, batch: int) -> int:
         """Returns how many unrolls have left the queue when a batch is complete.

@@ -131,6 +131,16 @@ def test_a_wait_without_progress_ends_with_a_name(clock):
         wait(2)
 
 
+def test_what_moves_in_parts_does_not_hang(clock):
+    pulse, parts = heartbeat.Pulse("learner"), itertools.count()
+    pulse.measure("learner steps", lambda: 0, count_parts=lambda: next(parts))
+    ask = pulse.asked_while_waiting(lambda: False, "a batch", on=["actor_*"])
+    for _ in range(2000):
+        clock[0] += 1.0
+        assert not ask()
+    assert pulse.status().unmoved_seconds >= 2000
+
+
 def test_nodes_of_a_process_beat_until_they_end(tmp_path):
     heartbeat.announce(tmp_path, ["learner", "replay"])
     before = read(tmp_path)

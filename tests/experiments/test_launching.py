@@ -1,14 +1,16 @@
 """Programs that are launched by a process that goes on afterwards, such as a notebook's."""
 
 import dataclasses
+import os
 import signal
 import statistics
 import subprocess
 import sys
+import threading
 import time
 
 from acme_impala import IMPALALearner
-from acme_impala.experiments import launch, logs
+from acme_impala.experiments import checkpointing, launch, logs
 from acme_impala.experiments.run_directory import RunDirectory
 
 from .runs import ROOT, catch_config, column
@@ -23,6 +25,21 @@ def test_a_second_program_in_one_process_ends_too_and_signals_are_its_own_again(
         directory = RunDirectory(config.workdir)
         assert column(directory, "learner", "frames")[-1] >= num_frames
         assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+
+def test_ctrl_c_ends_a_second_program_in_order_too(tmp_path):
+    launch(catch_config(tmp_path / "one", num_frames=400), 1, 4, launch_type="local_mt")
+    config = catch_config(tmp_path / "two", num_frames=10**9)
+    directory = RunDirectory(config.workdir)
+
+    def interrupt():
+        while not column(directory, "learner", "frames"):
+            time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    launch(config, 1, 4, launch_type="local_mt")
+    assert checkpointing.newest_whole(directory.checkpoints).counts["learner_frames"] > 0
 
 
 def test_a_reached_target_ends_it_early(tmp_path):

@@ -1,6 +1,7 @@
 """How many actors there are unless told, and how they hold their environments."""
 
 import os
+import pickle
 
 import pytest
 
@@ -81,3 +82,12 @@ def test_each_of_two_batches_has_a_core_where_there_is_one_for_each(
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: allowed)
     found = layout.ActorLayout.make(make_factory(environment), num_actors, size)
     assert [found.cores_of_batches(actor) for actor in range(num_actors)] == cores
+
+
+def test_on_a_host_with_more_cores_actors_write_what_the_queue_expects(monkeypatch):
+    monkeypatch.setattr(layout, "num_cores", lambda: 2)
+    made = layout.ActorLayout.make(EnvironmentFactory("atari:pong"), 8, 16)
+    monkeypatch.setattr(layout, "num_cores", lambda: 16)
+    there = pickle.loads(pickle.dumps(made))
+    assert there.unrolls_per_item(32) == made.unrolls_per_item(32) == 16
+    assert there.batches_per_actor == 1

@@ -1,5 +1,6 @@
 """The nodes of programs: what they are, which cores they keep to, and what ends all of them."""
 
+import dataclasses
 import os
 import signal
 
@@ -130,6 +131,9 @@ def test_impossible_programs_are_refused_before_anything_is_touched(tmp_path):
     for num_actors in (0, -1, 1.5, "2"):
         with pytest.raises(ValueError, match="num_actors must be"):
             make_program(config, num_actors)
+    frames = dataclasses.replace(config, agent=dataclasses.replace(config.agent, frames_per_step=4))
+    with pytest.raises(ValueError, match=r"takes 1 environment frames.* frames_per_step=4"):
+        make_program(frames, 1)
     with pytest.raises(ValueError, match="launch_type must be one of local_mp, local_mt"):
         launch(config, 1, launch_type="vertex_ai")
     assert not (tmp_path / "run").exists()

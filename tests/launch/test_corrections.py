@@ -1,5 +1,6 @@
 """launch/corrections.py says what makes no sense before anything is run."""
 
+import json
 import subprocess
 import sys
 
@@ -7,23 +8,40 @@ import pytest
 
 from ..experiments.runs import ROOT
 
+REFUSED = {
+    "an unknown correction": ("--corrections=best", "--corrections=best: there are vtrace, one_st"),
+    "no seed": ("--seeds=0", "--seeds=0 must be at least 1"),
+    "no time for evaluations": ("--num_frames=19", "--num_frames=19 must be at least 20"),
+    "another study's workdir": (
+        "--env=memory",
+        "holds runs of --env=catch --num_frames=20000",
+    ),
+}
+STUDY = {"env": "catch", "num_frames": 20_000, "replay_fraction": 0.5, "replay_capacity": 10_000}
 
-def corrections(*flags):
-    return subprocess.run(
-        [sys.executable, "launch/corrections.py", *flags],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
-    )  # fmt: skip
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory):
+    """What the commands said: by name, (status, output)."""
+    root = tmp_path_factory.mktemp("corrections")
+    (root / "study.json").write_text(json.dumps(STUDY))
+    command = ["launch/corrections.py", f"--workdir={root}"]
+    printed = subprocess.run(
+        [sys.executable, "tests/launch/commands.py", root],
+        cwd=ROOT,
+        input=json.dumps([[*command, flag] for flag, _ in REFUSED.values()]),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout
+    statuses = json.loads(printed)
+    texts = [(root / f"{number}.txt").read_text() for number in range(len(REFUSED))]
+    return dict(zip(REFUSED, zip(statuses, texts, strict=True), strict=True))
 
 
-@pytest.mark.parametrize(
-    ("flag", "message"),
-    [
-        ("--corrections=best", "--corrections=best: there are vtrace, one_step"),
-        ("--seeds=0", "--seeds=0 must be at least 1"),
-    ],
-)
-def test_what_makes_no_sense_is_said(flag, message, tmp_path):
-    ended = corrections(f"--workdir={tmp_path}", flag)
-    assert ended.returncode == 1
-    assert message in ended.stdout
-    assert "Traceback" not in ended.stdout
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_makes_no_sense_is_said(name, outputs):
+    status, output = outputs[name]
+    assert status == 1
+    assert REFUSED[name][1] in output
+    assert "Traceback" not in output

@@ -84,8 +84,8 @@ def test_a_policy_learns_to_do_better_than_the_one_it_has_only_the_recording_of(
         ("again", "is not empty"),
         ("no run", "holds no run"),
         ("no recording", "holds no recording"),
-        ("lag", "leave out --max_policy_lag"),
-        ("replay", "replay is of actors"),
+        ("lag", "--max_policy_lag is of actors"),
+        ("replay", "--replay_fraction is of actors"),
         ("length", "--unroll_length=5.*of 10 steps"),
     ],
 )

@@ -50,6 +50,7 @@ REFUSED = {
         ["--max_gradient_norm=big"],
         "--max_gradient_norm=big is not understood",
     ),
+    "a clip of infinity": (["--max_gradient_norm=inf"], "max_gradient_norm must be positive and"),
     "a clipping without a name": (["--reward_clipping=hard"], "reward_clipping must be one of"),
     "zero actors": (["--num_actors=0"], "num_actors must be a whole number of at least 1, got 0"),
     "minus one actors": (["--num_actors=-1", "--launcher=local_mt"], "num_actors must be"),
@@ -66,6 +67,11 @@ REFUSED = {
     "a private network with others in it": (
         ["--private", "--ray_address=auto"],
         "--private leaves no way to a cluster",
+    ),
+    "a cluster without Ray": (["--ray_address=auto"], "--ray_address means nothing to --launcher"),
+    "actors in one loop": (
+        ["--launcher=in_process", "--num_actors=2"],
+        "--num_actors means nothing to --launcher=in_process",
     ),
     "one loop, zero frames": (["--launcher=in_process", "--num_frames=0"], "num_frames must be"),
 }
@@ -207,6 +213,7 @@ def shown(tmp_path_factory):
         ],
         "all actions": ["--env=atari:pong", "--full_action_space"],
         "cartpole": ["--env=gym:CartPole-v1", "--preset=catch", "--seed=5"],
+        "catch": ["--env=catch", "--preset=atari"],
         "all": [
             "--env=memory",
             "--core=lstm",
@@ -278,6 +285,12 @@ def test_a_game_has_its_own_actions_and_all_18_where_that_is_asked_for(shown):
         assert factory(seed=0).action_spec().num_values == number
         for evaluation in (False, True):
             assert factory.batch(0, 2, evaluation).action_spec().num_values == number
+
+
+def test_frames_of_a_step_are_the_environments_whatever_the_preset(shown):
+    assert shown["atari"]["environment_factory"]["atari"]["action_repeat"] == 4
+    for name, frames in (("atari", 4), ("lab", 4), ("catch", 1), ("defaults", 1)):
+        assert shown[name]["agent"]["frames_per_step"] == frames
 
 
 def test_a_preset_can_be_named_and_the_seed_is_everyones(shown):
