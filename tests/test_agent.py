@@ -69,9 +69,9 @@ def learn(environment, network_config, config=QUICK, *, num_steps):
 
 def test_it_learns_catch():
     returns = learn(
-        environments.Catch(seed=1),
+        environments.Catch(seed=2),
         networks.NetworkConfig(hidden_sizes=(128,)),
-        num_steps=20_000,
+        num_steps=13_000,
     )
     assert np.mean(returns[:100]) < 0.0  # Nobody can catch without having learned it.
     assert np.mean(returns[-100:]) > 0.9
@@ -82,7 +82,7 @@ def test_it_remembers_with_an_lstm_and_only_with_it(core):
     returns = learn(
         environments.MemoryChain(length=3, seed=1),
         networks.NetworkConfig(hidden_sizes=(16,), core=core, lstm_size=16),
-        num_steps=9_000,
+        num_steps=6_000,
     )
     if core == "lstm":
         assert np.mean(returns[-200:]) > 0.9
@@ -90,7 +90,7 @@ def test_it_remembers_with_an_lstm_and_only_with_it(core):
         assert abs(np.mean(returns[-1000:])) < 4 / np.sqrt(1000)
 
 
-@pytest.mark.parametrize(("name", "num_steps"), [("choices", 7_000), ("continuous", 5_000)])
+@pytest.mark.parametrize(("name", "num_steps"), [("choices", 7_000), ("continuous", 3_000)])
 def test_it_learns_by_several_choices_and_by_continuous_actions(name, num_steps):
     returns = learn(
         Guessing(ACTION_SPECS[name]),

@@ -94,8 +94,8 @@ def test_acmes_local_layout_learns_catch(tmp_path):
     )
     episodes = Rows()
     loop = acme.EnvironmentLoop(environment, agent, logger=episodes)
-    for _ in range(20):
-        loop.run(num_steps=1_000)
+    for _ in range(80):
+        loop.run(num_steps=250)
         if np.mean(episodes.column("episode_return")[-100:]) > 0.8:
             break
     assert np.mean(episodes.column("episode_return")[:100]) < 0.0

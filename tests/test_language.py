@@ -11,7 +11,7 @@ from acme_impala.environments.episodic import EpisodicEnvironment, Outcome
 from acme_impala.environments.words import HASH_BUCKETS, word_ids
 
 NUM_WORDS = 5
-NUM_EPISODES = 4000
+NUM_EPISODES = 2500
 INSTRUCTIONS = {
     "left": 0,
     "go left please": 0,
@@ -58,7 +58,7 @@ def test_it_is_solved_by_who_reads_it_and_only_so(show_instruction):
         unroll_length=10,
         batch_size=2,
         optimizer=Adam(),
-        learning_rate=8e-3,
+        learning_rate=1.6e-2,
         entropy_cost=1e-2,
         reward_clipping="none",
     )

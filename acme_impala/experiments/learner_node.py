@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 # Of the ten that Launchpad gives a program to end: to wait for what actors have to say.
 DRAIN_SECONDS = 4.0
+# And for what reads from Reverb to notice that it should end: a third of a second, most of which
+# has passed while the last checkpoint was written.
+_CLOSE_SECONDS = 1.0
 
 
 class LearnerNode(acme.VariableSource):
@@ -123,6 +126,7 @@ class LearnerNode(acme.VariableSource):
             self._save()
             self._logger.close()
             self._tables.close()
+            self._dataset.close(_CLOSE_SECONDS)
         finally:
             self._has_ended.set()
 

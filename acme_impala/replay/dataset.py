@@ -76,6 +76,7 @@ class UnrollDataset(Iterator[types.Unroll]):
         self._batch_size = batch_size
         self._steps_given = self.steps_dropped = 0
         self._next_batch: futures.Future | None = None
+        self._draining: list[futures.Future] = []
         self._none_waits = threading.Event()
         self._none_waits.set()
         self._ended = self._is_closed = False
@@ -135,8 +136,8 @@ class UnrollDataset(Iterator[types.Unroll]):
         self._end()
         deadline = time.monotonic() + seconds
         is_complete = False
-        for queue in self._queues:  # Beside a batch that is being gathered.
-            in_background(queue.take_all)
+        # Beside a batch that is being gathered.
+        self._draining = [in_background(queue.take_all) for queue in self._queues]
         while not is_complete and time.monotonic() < deadline and not self._is_closed:
             time.sleep(0.01)
             is_complete = actors_have_ended() and self._has_taken_all()
@@ -158,18 +159,17 @@ class UnrollDataset(Iterator[types.Unroll]):
         return (batch + 1) * self._batch_size
 
     def close(self, seconds: float = 0.0):
-        """Ends the iteration, and the thread that waits for the next batch.
+        """Ends the iteration, and the threads that wait for what comes next.
 
         Args:
-            seconds: to wait for the thread's end. Where the server is stopped before, it looks for
+            seconds: to wait for the threads' end. Where the server is stopped before, they look for
                 it for a long time; a process that exits need not care.
         """
         self._is_closed = True
         self._end()
         for queue in self._queues:
             queue.reader.stop()
-        if self._next_batch:
-            futures.wait([self._next_batch], seconds)
+        futures.wait([*self._draining, *([self._next_batch] if self._next_batch else [])], seconds)
 
     def _end(self):
         self._ended = True

@@ -17,6 +17,7 @@ from .runs import ROOT, catch_config, column
 
 
 def test_a_second_program_in_one_process_ends_too_and_signals_are_its_own_again(tmp_path):
+    threads = threading.active_count()
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     config = catch_config(tmp_path, num_frames=400)
     for num_frames in (400, 800):
@@ -25,6 +26,9 @@ def test_a_second_program_in_one_process_ends_too_and_signals_are_its_own_again(
         directory = RunDirectory(config.workdir)
         assert column(directory, "learner", "frames")[-1] >= num_frames
         assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
+        assert (
+            threading.active_count() <= threads
+        )  # One that waits for Reverb would do so for ever.
 
 
 def test_ctrl_c_ends_a_second_program_in_order_too(tmp_path):

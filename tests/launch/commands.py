@@ -12,7 +12,7 @@ import pathlib
 import runpy
 import sys
 
-import acme_impala  # noqa: F401  What takes most of a command's time.
+import acme_impala.learning  # noqa: F401  What takes most of a command's time.
 
 
 def run(arguments: list[str], output: pathlib.Path, temporary: pathlib.Path):
