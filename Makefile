@@ -17,7 +17,8 @@ demo: venv
 test: venv
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(PYTHON) -m pytest --numprocesses=2 --dist=loadfile $(patsubst %,--ignore=%,$(ALONE) $(FAULTS))
+	$(PYTHON) -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder \
+		$(patsubst %,--ignore=%,$(ALONE) $(FAULTS))
 	$(PYTHON) -m pytest $(ALONE)
 
 faults: venv

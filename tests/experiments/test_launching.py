@@ -26,9 +26,8 @@ def test_a_second_program_in_one_process_ends_too_and_signals_are_its_own_again(
         directory = RunDirectory(config.workdir)
         assert column(directory, "learner", "frames")[-1] >= num_frames
         assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
-        assert (
-            threading.active_count() <= threads
-        )  # One that waits for Reverb would do so for ever.
+        # A thread that waited for a Reverb server that has gone would go on with that.
+        assert threading.active_count() <= threads
 
 
 def test_ctrl_c_ends_a_second_program_in_order_too(tmp_path):
