@@ -177,14 +177,11 @@ def check_launcher():
 
 def main(_):
     """Runs the experiment; exits with 1 and a message where something is wrong."""
-    try:
-        check_launcher()
-    except ValueError as error:
-        sys.exit(str(error))
-    if FLAGS.private:
-        private_network.enter()
     gc.freeze()  # Else Python takes a third of a second to walk through TensorFlow when it exits.
     try:
+        check_launcher()
+        if FLAGS.private:
+            private_network.enter()
         preset = hyperparameters.make_preset(FLAGS.env)
         config = make_config(preset)
         if FLAGS.launcher == "in_process":

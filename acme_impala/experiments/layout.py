@@ -8,6 +8,7 @@ from collections.abc import Callable
 import dm_env
 
 from acme_impala import environments
+from acme_impala.experiments import membership
 from acme_impala.experiments.cores import keeping_to, num_cores
 
 
@@ -84,8 +85,16 @@ class ActorLayout:
         """Cores of one actor node."""
         return max(1, self.num_cores // self.num_actors)
 
+    @property
+    def _cores_here(self) -> list[int]:
+        """The cores that this process may use, where all actors share them; else none.
+
+        Of a program under a supervisor, only some of the actors may be on this host.
+        """
+        return [] if membership.is_supervised() else sorted(os.sched_getaffinity(0))
+
     def core_of_actor(self, actor: int) -> int | None:
-        """The core that an actor node should keep to, of those that this process may use.
+        """The core that an actor node should keep to, of `_cores_here`.
 
         Where there is an actor for each core, each always has something to do. Left alone, Linux
         now and then has two of them wait for one core while the other idles, for milliseconds: a
@@ -98,7 +107,7 @@ class ActorLayout:
         Returns:
             The core's number, or None: any.
         """
-        cores = sorted(os.sched_getaffinity(0))
+        cores = self._cores_here
         return cores[actor] if self.in_background and len(cores) == self.num_actors else None
 
     def cores_of_batches(self, actor: int) -> list[int | None]:
@@ -110,7 +119,7 @@ class ActorLayout:
         Returns:
             The cores' numbers, or None: any that the node may use.
         """
-        cores = sorted(os.sched_getaffinity(0))
+        cores = self._cores_here
         if self._overlaps and len(cores) == 2 * self.num_actors:
             return cores[2 * actor : 2 * actor + 2]
         return [None] * len(self.tasks_of_batches(actor))

@@ -96,9 +96,10 @@ def _check_frames(
 ):
     """Finds out what would make every count of environment frames wrong."""
     found = getattr(environment_factory, "frames_per_step", None)
+    name = getattr(environment_factory, "name", "the environment")
     if found not in (None, frames_per_step):
         raise ValueError(
-            f"An agent step of {environment_factory.name} takes {found} environment frames; the "
+            f"An agent step of {name} takes {found} environment frames; the "
             f"agent's config says frames_per_step={frames_per_step}. Make both the same."
         )
 

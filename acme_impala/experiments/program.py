@@ -211,9 +211,7 @@ def make_program(
 
 def _prepare_actor(layout: ActorLayout, index: int):
     """Prepares the process of an actor node, and perhaps of the evaluator."""
-    # Of a program under a supervisor, only some of the actors may be on this host.
-    core = None if membership.is_supervised() else layout.core_of_actor(index)
-    prepare_process(parallel_calls=layout.batches_per_actor + 1, core=core)
+    prepare_process(parallel_calls=layout.batches_per_actor + 1, core=layout.core_of_actor(index))
 
 
 def _counter(continuation: checkpointing.Continuation) -> counting.Counter:

@@ -169,7 +169,7 @@ class UnrollDataset(Iterator[types.Unroll]):
         self._end()
         for queue in self._queues:
             queue.reader.stop()
-        futures.wait([*self._draining, *([self._next_batch] if self._next_batch else [])], seconds)
+        futures.wait(filter(None, [*self._draining, self._next_batch]), seconds)
 
     def _end(self):
         self._ended = True

@@ -45,15 +45,6 @@ def test_ctrl_c_ends_a_second_program_in_order_too(tmp_path):
     assert checkpointing.newest_whole(directory.checkpoints).counts["learner_frames"] > 0
 
 
-def test_a_reached_target_ends_it_early(tmp_path):
-    """Every return of Catch is at least -1, so the first evaluation reaches that."""
-    config = catch_config(tmp_path, num_frames=10**9, target_return=-1.0)
-    launch(config, 1, 4, launch_type="local_mt")
-    directory = RunDirectory(config.workdir)
-    assert len(column(directory, "evaluator", "frames")) == 1
-    assert column(directory, "learner", "frames")[-1] >= 500
-
-
 def test_where_the_learner_is_slow_unrolls_do_not_grow_old(tmp_path, monkeypatch):
     step = IMPALALearner.step
 

@@ -92,7 +92,7 @@ def failing(path, part, launch_type):
     ("part", "launch_type", "node", "error"),
     [
         ("actor", "local_mp", "actor_", "RuntimeError: the game crashed at step 31"),
-        ("evaluator", "local_mt", "evaluator", "RuntimeError: the game crashed at step 31"),
+        ("evaluator", "local_mp", "evaluator", "RuntimeError: the game crashed at step 31"),
         # In a batch the steps that restart an environment are steps of it, too: 31 is 3 x 10 + 1.
         ("reward", "local_mt", "actor_", "episode 4, step 1: the reward is nan"),
     ],

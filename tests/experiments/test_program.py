@@ -220,3 +220,14 @@ def test_threads_end_in_order_too(threads):
     assert_ended_in_order(threads, ENDED_EARLY)
     assert threads.counts["learner_frames"] >= 1000
     assert logs.read_rows(threads.directory.logs / "evaluator.csv")
+
+
+def test_a_reached_target_ends_it_early(tmp_path):
+    """Every return of Catch is at least -1, so the first evaluation reaches that."""
+    command = train(
+        tmp_path, FOR_EVER, "--launcher=local_mt", "--evaluate_every=500", "--target_return=-1"
+    )
+    end = ending(command, command.wait(), 0.0)
+    assert_ended_in_order(end)
+    assert len(logs.read_rows(end.directory.logs / "evaluator.csv")) == 1
+    assert end.counts["learner_frames"] >= 500

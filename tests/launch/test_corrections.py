@@ -1,12 +1,10 @@
 """launch/corrections.py says what makes no sense before anything is run."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
-from ..experiments.runs import ROOT
+from .running import run_commands
 
 REFUSED = {
     "an unknown correction": ("--corrections=best", "--corrections=best: there are vtrace, one_st"),
@@ -26,17 +24,7 @@ def outputs(tmp_path_factory):
     root = tmp_path_factory.mktemp("corrections")
     (root / "study.json").write_text(json.dumps(STUDY))
     command = ["launch/corrections.py", f"--workdir={root}"]
-    printed = subprocess.run(
-        [sys.executable, "tests/launch/commands.py", root],
-        cwd=ROOT,
-        input=json.dumps([[*command, flag] for flag, _ in REFUSED.values()]),
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    ).stdout
-    statuses = json.loads(printed)
-    texts = [(root / f"{number}.txt").read_text() for number in range(len(REFUSED))]
-    return dict(zip(REFUSED, zip(statuses, texts, strict=True), strict=True))
+    return run_commands(root, {name: [*command, flag] for name, (flag, _) in REFUSED.items()})
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -2,11 +2,8 @@
 
 import csv
 import dataclasses
-import json
 import re
 import shutil
-import subprocess
-import sys
 
 import pytest
 from PIL import Image
@@ -15,7 +12,8 @@ from acme_impala import run_experiment
 from acme_impala.environments import EnvironmentFactory
 from acme_impala.experiments import run_directory
 
-from ..experiments.runs import ROOT, catch_config
+from ..experiments.runs import catch_config
+from .running import run_commands
 
 
 def make_catch(seed, evaluation):
@@ -81,19 +79,7 @@ def results(root):
         "no video": [f"--workdir={root / 'run'}", "--video=video.txt"],
         "no directory": [f"--workdir={root / 'run'}", f"--output={root / 'nowhere' / 'a.csv'}"],
     }
-    result = subprocess.run(
-        [sys.executable, "tests/launch/commands.py", root],
-        cwd=ROOT,
-        input=json.dumps([["launch/evaluate.py", *command] for command in commands.values()]),
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    statuses = json.loads(result.stdout)
-    return {
-        name: (statuses[number], (root / f"{number}.txt").read_text())
-        for number, name in enumerate(commands)
-    }
+    return run_commands(root, {n: ["launch/evaluate.py", *c] for n, c in commands.items()})
 
 
 ROW = re.compile(r"\| catch \| +(\d+) \| +(\S+) \| +(\S+) \| +(\S+) \| +(\S+) \|")

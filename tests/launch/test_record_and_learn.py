@@ -1,16 +1,14 @@
 """launch/record.py and launch/learn.py as their users meet them, and what is learned by them."""
 
-import json
 import re
-import subprocess
-import sys
 
 import pytest
 
 from acme_impala import replay, run_experiment
 from acme_impala.experiments import presets
 
-from ..experiments.runs import ROOT, catch_config
+from ..experiments.runs import catch_config
+from .running import run_commands
 
 
 @pytest.fixture(scope="module")
@@ -46,20 +44,7 @@ def results(tmp_path_factory):
         "replay": [*learn, "--replay_fraction=0.5"],
         "length": [*learn, "--unroll_length=5"],
     }
-    printed = subprocess.run(
-        [sys.executable, "tests/launch/commands.py", root],
-        cwd=ROOT,
-        input=json.dumps(list(commands.values())),
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    ).stdout
-    statuses = json.loads(printed.splitlines()[-1])
-    outputs = {
-        name: (status, (root / f"{number}.txt").read_text())
-        for number, (name, status) in enumerate(zip(commands, statuses, strict=True))
-    }
-    return root, outputs
+    return root, run_commands(root, commands)
 
 
 def mean_return(output):

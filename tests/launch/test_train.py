@@ -12,6 +12,7 @@ from acme_impala.environments import EnvironmentFactory, LabOptions
 from acme_impala.experiments import run_directory, stored_run
 
 from ..experiments.runs import ROOT, catch_config
+from .running import run_commands
 
 # What is refused: flags, and a part of the message.
 REFUSED = {
@@ -131,18 +132,10 @@ def refusals(tmp_path_factory, workdirs):
     for name, path in workdirs.items():
         paths[name] = path
         commands[name] = ["--env=catch", f"--workdir={path}", "--batch_size=8"]
-    result = subprocess.run(
-        [sys.executable, "tests/launch/commands.py", root],
-        cwd=ROOT,
-        input=json.dumps([["launch/train.py", *command] for command in commands.values()]),
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    statuses = json.loads(result.stdout)
+    ended = run_commands(root, {n: ["launch/train.py", *c] for n, c in commands.items()})
     return {
-        name: (statuses[i], (root / f"{i}.txt").read_text(), paths[name], root / f"{i}.tmp")
-        for i, name in enumerate(commands)
+        name: (*ended[name], paths[name], root / f"{number}.tmp")
+        for number, name in enumerate(commands)
     }
 
 
@@ -239,17 +232,9 @@ def shown(tmp_path_factory):
             "--last_action_and_reward",
         ],
     }
-    subprocess.run(
-        [sys.executable, "tests/launch/commands.py", root],
-        cwd=ROOT,
-        input=json.dumps([[str(script), *command] for command in commands.values()]),
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
+    ended = run_commands(root, {name: [script, *flags] for name, flags in commands.items()})
     shown = {}
-    for number, name in enumerate(commands):
-        output = (root / f"{number}.txt").read_text()
+    for name, (_, output) in ended.items():
         assert "config: " in output, output
         shown[name] = json.loads(output.split("config: ")[1])
     return shown
