@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 
 import acme
 import numpy as np
@@ -48,8 +49,11 @@ class Rows(loggers.Logger):
 
 
 @pytest.fixture(name="acme_jax")
-def _acme_jax():
+def _acme_jax(tmp_path, monkeypatch):
     pytest.importorskip("jax")
+    # Acme's layouts leave their Reverb servers' directories behind.
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     exec(PREPARE_JAX, {})
 
 
