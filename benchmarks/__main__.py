@@ -1,11 +1,16 @@
 """Measures the parts of an agent step, training end to end, and how near that is to the limit.
 
+All of a task is in memory at once and runs in turn, so that a machine that becomes slower or faster
+meanwhile, as shared ones do, does so for all.
+
 python -m benchmarks
 python -m benchmarks --tasks=breakout --parts=environment,policy
 python -m benchmarks --acme --json=measured.json
 """
 
+import contextlib
 import datetime
+import functools
 import json
 import os
 import pathlib
@@ -18,9 +23,8 @@ from absl import app, flags
 
 from acme_impala.experiments import launching
 from benchmarks import acme_tf, end_to_end, machine, parts, report, transport
-from benchmarks.processes import call_in_fresh_process
+from benchmarks.processes import FreshProcess
 from benchmarks.tasks import TASKS, Task
-from benchmarks.timing import Timing
 
 PARTS = {
     "environment": parts.environment,
@@ -29,16 +33,22 @@ PARTS = {
     "learner": parts.learner,
     "loss": parts.loss,
 }
-END_TO_END = "end_to_end"
-# After which a measurement has failed.
-_PART_SECONDS = 120.0
-_ACME_SECONDS = 300.0
+END_TO_END, ACME_TF = "end_to_end", "acme_tf"
+# Of a turn. Logs have a row a second; a learner step of Acme's agent takes several.
+_PART_SECONDS, _END_TO_END_SECONDS, _ACME_SECONDS = 1.0, 5.0, 10.0
+_MOST_SECONDS = 300.0  # After which a measurement has failed.
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("tasks", list(TASKS), "What to measure on.")
 flags.DEFINE_list("parts", [*PARTS, END_TO_END], "What to measure.")
 flags.DEFINE_enum("launcher", "local_mp", end_to_end.LAUNCHERS, "Of training end to end.")
-flags.DEFINE_float("seconds", 30.0, "How long training is measured, after it is warm.", 5.0)
+flags.DEFINE_float(
+    "seconds",
+    30.0,
+    "How long training is measured, after it is warm, in turns of some "
+    f"{_END_TO_END_SECONDS:.0f} s, of which each part, and Acme's agent, has as many.",
+    _END_TO_END_SECONDS,
+)
 flags.DEFINE_bool("acme", False, "Also measure Acme's own TF IMPALA.")
 flags.DEFINE_string("json", None, "A file for everything that was measured.")
 
@@ -66,7 +76,7 @@ def _measure_all(tasks: list[Task], names: list[str]):
     }
     for task in tasks:
         print(f"\n{task.name}: {task.describe()}", flush=True)
-        measured = report.add_ratios(_measure(task, names), described["cores"])
+        measured = report.summarize(_measure(task, names), described["cores"])
         print(report.show(measured), flush=True)
         train_flags = [f"--launcher={FLAGS.launcher}", *task.train_flags]
         result["tasks"][task.name] = {"train_flags": train_flags, **measured}
@@ -74,25 +84,36 @@ def _measure_all(tasks: list[Task], names: list[str]):
             pathlib.Path(FLAGS.json).write_text(json.dumps(result, indent=2) + "\n")
 
 
-def _measure(task: Task, names: list[str]) -> dict[str, Any]:
-    measured: dict[str, Any] = {"parts": {}}
-    for name in PARTS:
-        if name in names and (name != "loss" or task.loss_unroll_length):
-            _say(name)
-            measured["parts"][name] = call_in_fresh_process(
-                PARTS[name],
-                task,
-                Timing(),
-                seconds=_PART_SECONDS,
-                environment=launching.MALLOC,  # As in a program's nodes.
-            )
-    if END_TO_END in names:
-        _say(END_TO_END)
-        measured["end_to_end"] = end_to_end.end_to_end(task, FLAGS.seconds, FLAGS.launcher)
-    if FLAGS.acme:
-        _say("Acme's TF IMPALA")
-        measured["acme_tf"] = call_in_fresh_process(acme_tf.acme_tf, task, seconds=_ACME_SECONDS)
-    return measured
+def _measure(task: Task, names: list[str]) -> list[dict[str, Any]]:
+    """Measures all in turn, as often as there are rounds."""
+    num_rounds = round(FLAGS.seconds / _END_TO_END_SECONDS)
+    with contextlib.ExitStack() as stack:
+        parts_turns, other_turns = {}, {}
+        for name, part in PARTS.items():
+            if name in names and (name != "loss" or task.loss_unroll_length):
+                _say(name)
+                process = FreshProcess(
+                    part,
+                    task,
+                    seconds=_MOST_SECONDS,
+                    environment=launching.MALLOC,  # As in a program's nodes.
+                )
+                parts_turns[name] = stack.enter_context(process)
+        if FLAGS.acme:
+            _say("Acme's TF IMPALA")
+            process = FreshProcess(acme_tf.acme_tf, task, seconds=_MOST_SECONDS)
+            other_turns[ACME_TF] = functools.partial(stack.enter_context(process), _ACME_SECONDS)
+        if END_TO_END in names:
+            _say(END_TO_END)
+            turn = stack.enter_context(end_to_end.end_to_end(task, FLAGS.launcher))
+            other_turns[END_TO_END] = functools.partial(turn, FLAGS.seconds / num_rounds)
+        rounds = []
+        for index in range(num_rounds):
+            _say(f"round {index + 1} of {num_rounds}")
+            measured = {name: turn(_PART_SECONDS) for name, turn in parts_turns.items()}
+            others = {name: turn() for name, turn in other_turns.items()}
+            rounds.append({"parts": measured, **others})
+    return rounds
 
 
 def _say(what: str):

@@ -12,10 +12,10 @@ from acme.utils import counting, loggers
 
 from acme_impala import networks
 from benchmarks.tasks import Task
+from benchmarks.timing import Turn
 
 # What acme.agents.tf.impala imports, beyond what this package does.
 _PACKAGES = ("jax", "trfl")
-_SECONDS = 40.0
 _WARMUP_LEARNER_STEPS = 2  # The second comes when the items that its dataset holds are enough.
 
 
@@ -24,32 +24,43 @@ def missing_packages() -> list[str]:
     return [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
 
 
-def acme_tf(task: Task) -> dict[str, float]:
-    """Measures the agent in an EnvironmentLoop, after its first learner steps.
+def acme_tf(task: Task) -> Turn:
+    """The agent in an EnvironmentLoop, after its first learner steps.
 
     Unroll, batch and layers are the task's, all else is as the agent has it by default, but for one
     repair: without that it hangs.
+
+    A turn goes on to the end of the episode in which the next learner step comes: each then has as
+    much acting as learning in it, of which a step comes every few seconds.
     """
-    with tempfile.TemporaryDirectory() as home:
-        os.environ["HOME"] = home  # The agent's learner writes a snapshot there.
-        environment = task.environment_factory(0)
-        counter = counting.Counter()
-        loop = acme.EnvironmentLoop(
-            environment,
-            _make_agent(task, acme.make_environment_spec(environment), counter),
-            logger=loggers.NoOpLogger(),
-        )
-        while counter.get_counts().get("steps", 0) < _WARMUP_LEARNER_STEPS:
-            loop.run_episode()
-        steps, learner_steps, start = 0, counter.get_counts()["steps"], time.perf_counter()
-        while (elapsed := time.perf_counter() - start) < _SECONDS:
+    os.environ["HOME"] = tempfile.mkdtemp()  # The agent's learner writes a snapshot there.
+    environment = task.environment_factory(0)
+    counter = counting.Counter()
+    loop = acme.EnvironmentLoop(
+        environment,
+        _make_agent(task, acme.make_environment_spec(environment), counter),
+        logger=loggers.NoOpLogger(),
+    )
+
+    def learner_steps() -> int:
+        return counter.get_counts().get("steps", 0)
+
+    def turn(seconds: float) -> dict[str, float]:
+        steps, steps_learned, start = 0, learner_steps(), time.perf_counter()
+        elapsed, learned = 0.0, False
+        while elapsed < seconds or not learned:
+            before = learner_steps()
             steps += loop.run_episode()["episode_length"]
-        learner_steps = counter.get_counts()["steps"] - learner_steps
-    return {
-        "steps_per_second": steps / elapsed,
-        "learner_steps_per_second": learner_steps / elapsed,
-        "seconds": elapsed,
-    }
+            elapsed, learned = time.perf_counter() - start, learner_steps() > before
+        return {
+            "steps_per_second": steps / elapsed,
+            "learner_steps_per_second": (learner_steps() - steps_learned) / elapsed,
+            "seconds": elapsed,
+        }
+
+    for _ in range(_WARMUP_LEARNER_STEPS):
+        turn(0.0)
+    return turn
 
 
 def _make_agent(

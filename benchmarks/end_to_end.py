@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import signal
 import statistics
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import psutil
 from acme_impala.experiments import logs
 from benchmarks.processes import kill_group, read_end
 from benchmarks.tasks import Task
+from benchmarks.timing import Turn
 
 ROOT = pathlib.Path(__file__).parents[1]
 WARMUP_SECONDS = 8.0
@@ -24,21 +26,22 @@ _POLL_SECONDS = 0.2
 LAUNCHERS = ("local_mp", "ray")  # Those with a process for each node.
 
 
-def end_to_end(task: Task, seconds: float, launcher: str = "local_mp") -> dict[str, float]:
-    """Trains for a while in the program of processes, and stops it by SIGTERM.
+@contextlib.contextmanager
+def end_to_end(task: Task, launcher: str = "local_mp") -> Iterator[Turn]:
+    """Training in the program of processes, which stands still but for its turns.
 
-    Rates are differences between rows of the run's own logs. CPU time and memory are of all its
+    It is warm when the context begins, and is ended by SIGTERM with that. A turn gives rates, which
+    are differences between rows of the run's own logs, and CPU time and memory of all its
     processes; memory counts shared pages once.
 
     Args:
         task: what to train on.
-        seconds: how long training is measured, after it is warm.
         launcher: one of `LAUNCHERS`.
 
     Raises:
-        RuntimeError: training has ended by itself, does not begin, or does not end as it should.
+        RuntimeError: training has ended by itself, does not begin, or does not end as it should;
+            also in a turn, and there where it is too short.
     """
-    frames_per_step = task.agent.frames_per_step
     with (
         tempfile.TemporaryDirectory() as directory,
         _training(task, directory, launcher) as process,
@@ -49,29 +52,36 @@ def end_to_end(task: Task, seconds: float, launcher: str = "local_mp") -> dict[s
         seconds_to_first_step = time.monotonic() - start
         _wait_for_rows(2, process, run_logs, directory)  # By then all its graphs are traced.
         _watch(process, WARMUP_SECONDS, directory)
-        # Rows that are there already, but for the last: the measurement begins with it.
-        before = {name: len(_rows(run_logs, name)) - 1 for name in ("learner", "actor_0")}
-        cpu, busy, start = _cpu_seconds(process), _busy_seconds(), time.monotonic()
-        _watch(process, seconds, directory)
-        cpu, busy = _cpu_seconds(process) - cpu, _busy_seconds() - busy
-        elapsed = time.monotonic() - start
-        learner, actor = (_rows(run_logs, name)[number:] for name, number in before.items())
-        pss = _pss_bytes(process)
+
+        def turn(seconds: float) -> dict[str, float]:
+            before = {name: len(_rows(run_logs, name)) for name in ("learner", "actor_0")}
+            _send(process, signal.SIGCONT)
+            cpu, busy, start = _cpu_seconds(process), _busy_seconds(), time.monotonic()
+            _watch(process, seconds, directory)
+            cpu, busy = _cpu_seconds(process) - cpu, _busy_seconds() - busy
+            elapsed = time.monotonic() - start
+            _send(process, signal.SIGSTOP)
+            learner, actor = (_rows(run_logs, name)[number:] for name, number in before.items())
+            frames_per_step = task.agent.frames_per_step
+            learned = _rate(learner, "frames", "learner_walltime") / frames_per_step
+            return {
+                "acted_steps_per_second": _rate(actor, "actor_frames", "time") / frames_per_step,
+                "learned_steps_per_second": learned,
+                "mean_policy_lag_learner_steps": statistics.mean(
+                    float(row["policy_lag_mean"]) for row in learner[1:]
+                ),
+                "cpu_us_per_step": cpu / elapsed / learned * 1e6,
+                "cores_used": cpu / elapsed,
+                "cores_used_by_others": max(0.0, busy - cpu) / elapsed,
+                "pss_mib": _pss_bytes(process) / 2**20,
+                "seconds": elapsed,
+                "seconds_to_first_step": seconds_to_first_step,
+            }
+
+        _send(process, signal.SIGSTOP)
+        yield turn
+        _send(process, signal.SIGCONT)
         _stop(process, directory)
-    learned = _rate(learner, "frames", "learner_walltime") / frames_per_step
-    return {
-        "acted_steps_per_second": _rate(actor, "actor_frames", "time") / frames_per_step,
-        "learned_steps_per_second": learned,
-        "mean_policy_lag_learner_steps": statistics.mean(
-            float(row["policy_lag_mean"]) for row in learner[1:]
-        ),
-        "cpu_us_per_step": cpu / elapsed / learned * 1e6,
-        "cores_used": cpu / elapsed,
-        "cores_used_by_others": max(0.0, busy - cpu) / elapsed,
-        "pss_mib": pss / 2**20,
-        "seconds": elapsed,
-        "seconds_to_first_step": seconds_to_first_step,
-    }
 
 
 @contextlib.contextmanager
@@ -94,6 +104,7 @@ def _training(task: Task, directory: str, launcher: str) -> Iterator[psutil.Pope
     try:
         yield process
     finally:
+        _send(process, signal.SIGCONT)  # Those of other groups end when the first has gone.
         kill_group(process.pid)
         process.wait()
 
@@ -139,6 +150,13 @@ def _rate(rows: list[dict[str, str]], count: str, seconds: str) -> float:
         raise RuntimeError(f"{len(rows)} rows were logged: measure for more seconds.")
     counted, elapsed = (float(rows[-1][name]) - float(rows[0][name]) for name in (count, seconds))
     return counted / elapsed
+
+
+def _send(process: psutil.Popen, sent: signal.Signals):
+    """Sends a signal to all processes of the program that there still are."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for one in _tree(process):
+            one.send_signal(sent)
 
 
 def _tree(process: psutil.Popen) -> list[psutil.Process]:

@@ -1,4 +1,8 @@
-"""The parts of an agent step, each alone: environment, policy, learner, and the loss within it."""
+"""The parts of an agent step, each alone: environment, policy, learner, and the loss within it.
+
+Each function makes a part of a task and warms it up. It returns what measures its CPU time and rate
+for so many seconds, as often as is asked: see `timing.repeated`.
+"""
 
 import dataclasses
 import itertools
@@ -15,13 +19,13 @@ from acme_impala.experiments.cores import num_cores
 from acme_impala.experiments.threads import use_threads
 from acme_impala.learning import IMPALALearner
 from benchmarks.tasks import Task
-from benchmarks.timing import Timing, measure
+from benchmarks.timing import Turn, repeated
 
 _METRICS_EVERY_SECONDS = 1.0  # As in a program's learner.
 
 
-def environment(task: Task, timing: Timing) -> dict[str, float]:
-    """Measures one of an actor's batches of environments, stepped by random actions.
+def environment(task: Task) -> Turn:
+    """One of an actor's batches of environments, stepped by random actions.
 
     Steps that restart an environment cost, and are none of the agent's.
     """
@@ -36,11 +40,11 @@ def environment(task: Task, timing: Timing) -> dict[str, float]:
     def step():
         return np.count_nonzero(batch.step(next(actions)).step_type != dm_env.StepType.FIRST)
 
-    return measure(step, timing)._asdict()
+    return repeated(step)
 
 
-def policy(task: Task, timing: Timing) -> dict[str, float]:
-    """Measures the policy on one of an actor's batches, the sampling of actions included."""
+def policy(task: Task) -> Turn:
+    """The policy on one of an actor's batches, the sampling of actions included."""
     use_threads(1, task.actors.batches_per_actor)
     environment_spec = task.environment_spec()
     num_environments = task.environments_per_batch
@@ -53,17 +57,17 @@ def policy(task: Task, timing: Timing) -> dict[str, float]:
         act(observation, first)
         return num_environments
 
-    return measure(call, timing)._asdict()
+    return repeated(call)
 
 
-def learner(task: Task, timing: Timing) -> dict[str, float]:
-    """Measures learner steps on a batch that is always the same."""
+def learner(task: Task) -> Turn:
+    """Learner steps on a batch that is always the same."""
     use_threads(num_cores())
-    return measure(_learner_step(task, _batch(task)), timing)._asdict()
+    return repeated(_learner_step(task, _batch(task)))
 
 
-def loss(task: Task, timing: Timing) -> dict[str, float]:
-    """Measures V-trace and the loss, forward and backward, and the learner step that holds them."""
+def loss(task: Task) -> Turn:
+    """V-trace and the loss, forward and backward, and the learner step that holds them."""
     use_threads(num_cores())
     task = dataclasses.replace(task, unroll_length=task.loss_unroll_length)
     batch = _batch(task)
@@ -83,15 +87,19 @@ def loss(task: Task, timing: Timing) -> dict[str, float]:
         gradients(batch, logits, values)[0].numpy()
         return task.unroll_length * task.batch_size
 
-    learner_cost = measure(_learner_step(task, batch), timing)
-    loss_cost = measure(loss_step, timing)
-    return {
-        **loss_cost._asdict(),
-        "unroll_length": task.unroll_length,
-        "learner_cpu_us_per_step": learner_cost.cpu_us_per_step,
-        "learner_steps_per_second": learner_cost.steps_per_second,
-        "share_of_learner_step": learner_cost.steps_per_second / loss_cost.steps_per_second,
-    }
+    learner_turn, loss_turn = repeated(_learner_step(task, batch)), repeated(loss_step)
+
+    def turn(seconds):
+        learner_cost, loss_cost = learner_turn(seconds), loss_turn(seconds)
+        share = learner_cost["steps_per_second"] / loss_cost["steps_per_second"]
+        return {
+            **loss_cost,
+            "unroll_length": task.unroll_length,
+            **{f"learner_{name}": value for name, value in learner_cost.items()},
+            "share_of_learner_step": share,
+        }
+
+    return turn
 
 
 class _SameBatch(Iterator[types.Unroll]):

@@ -1,6 +1,7 @@
 """Processes to measure in: one for each measurement, and none is left behind."""
 
 import contextlib
+import functools
 import gc
 import multiprocessing
 import os
@@ -16,50 +17,97 @@ from unittest import mock
 _OUTPUT = "output.txt"  # Of interest only where something goes wrong.
 
 
-def call_in_fresh_process(
-    function: Callable[..., Any],
-    *args: Any,
-    seconds: float,
-    environment: Mapping[str, str] = types.MappingProxyType({}),
-) -> Any:
-    """Calls a function in a process of its own, so that memory, threads and CPU time are its own.
+class FreshProcess:
+    """A process in which something is made, so that memory, threads and CPU time are its own.
+
+    A context manager; to call it is to call there what was made. At its end it, and every process
+    that it has started, is killed.
+    """
+
+    def __init__(
+        self,
+        make: Callable[..., Callable[..., Any]],
+        *args: Any,
+        seconds: float,
+        environment: Mapping[str, str] = types.MappingProxyType({}),
+    ):
+        """Starts the process, and waits until it has made what is to be called.
+
+        Args:
+            make: can be pickled, as must be its arguments, and those and the results of what it
+                makes.
+            *args: of it.
+            seconds: after which making, or any call, is too long.
+            environment: variables that the process has beside this one's.
+
+        Raises:
+            RuntimeError: here or at a call: it has failed or takes too long; the message has its
+                traceback and what it has printed.
+        """
+        who = args[0] if make is functools.partial else make
+        self._name = f"{who.__module__}.{who.__qualname__}"
+        self._seconds = seconds
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._directory = tempfile.TemporaryDirectory()
+        self._process = context.Process(
+            target=_serve, args=(theirs, self._directory.name, make, args)
+        )
+        with mock.patch.dict(os.environ, environment):
+            self._process.start()
+        theirs.close()
+        try:
+            self._receive()
+        except BaseException:
+            self._kill()
+            raise
+
+    def __call__(self, *args: Any) -> Any:
+        """Calls there what was made, and returns its result."""
+        with contextlib.suppress(BrokenPipeError):  # What it died of, to receive says.
+            self._connection.send(args)
+        return self._receive()
+
+    def __enter__(self) -> "FreshProcess":
+        return self
+
+    def __exit__(self, *unused_exception):
+        self._kill()
+
+    def _receive(self) -> Any:
+        try:
+            if self._connection.poll(self._seconds):
+                result, failure = self._connection.recv()
+            else:
+                failure = f"It has taken more than {self._seconds:.0f} s and was ended."
+        except (EOFError, ConnectionResetError):
+            self._process.join()
+            failure = f"It has died with status {self._process.exitcode}."
+        if failure:
+            output = read_end(pathlib.Path(self._directory.name, _OUTPUT))
+            raise RuntimeError(f"{self._name} has failed. {failure}\n{output}")
+        return result
+
+    def _kill(self):
+        self._process.kill()  # It may still be importing, and not be a group of its own.
+        kill_group(self._process.pid)
+        self._process.join()
+        self._directory.cleanup()
+
+
+def call_in_fresh_process(function: Callable[..., Any], *args: Any, seconds: float) -> Any:
+    """Calls a function once, in a `FreshProcess`.
 
     Args:
         function: can be pickled, as must be its arguments and its result.
         *args: of the function.
         seconds: after which it, and every process that it has started, is killed.
-        environment: variables that it has beside this process's.
 
     Raises:
-        RuntimeError: it has failed or takes too long; the message has its traceback and what it
-            has printed.
+        RuntimeError: as `FreshProcess` does.
     """
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    with tempfile.TemporaryDirectory() as directory:
-        process = context.Process(target=_call, args=(sender, directory, function, args))
-        with mock.patch.dict(os.environ, environment):
-            process.start()
-        sender.close()
-        failure = None
-        try:
-            if receiver.poll(seconds):
-                result, failure = receiver.recv()
-            else:
-                failure = f"It has taken more than {seconds:.0f} s and was ended."
-        except EOFError:
-            process.join()
-            failure = f"It has died with status {process.exitcode}."
-        finally:
-            process.kill()  # It may still be importing, and not be a group of its own.
-            kill_group(process.pid)
-            process.join()
-        if failure:
-            raise RuntimeError(
-                f"{function.__module__}.{function.__qualname__} has failed. {failure}\n"
-                + read_end(pathlib.Path(directory, _OUTPUT))
-            )
-    return result
+    with FreshProcess(functools.partial, function, *args, seconds=seconds) as call:
+        return call()
 
 
 def kill_group(leader: int):
@@ -73,7 +121,7 @@ def read_end(path: pathlib.Path) -> str:
     return path.read_text()[-5000:] if path.exists() else ""
 
 
-def _call(sender: Any, directory: str, function: Callable[..., Any], args: tuple):
+def _serve(connection: Any, directory: str, make: Callable[..., Callable[..., Any]], args: tuple):
     os.setsid()  # A group of its own, with all that it starts.
     # TensorFlow's temporary files, which a process that is killed leaves behind.
     os.environ["TMPDIR"] = tempfile.tempdir = directory
@@ -82,6 +130,9 @@ def _call(sender: Any, directory: str, function: Callable[..., Any], args: tuple
             os.dup2(file.fileno(), stream)
     gc.freeze()  # As in a program's nodes: else Python walks through TensorFlow now and then.
     try:
-        sender.send((function(*args), None))
+        call = make(*args)
+        connection.send((None, None))
+        while True:
+            connection.send((call(*connection.recv()), None))
     except Exception:
-        sender.send((None, traceback.format_exc()))
+        connection.send((None, traceback.format_exc()))

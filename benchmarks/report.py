@@ -1,9 +1,34 @@
 """What the measurements of a task say together, and how it is shown."""
 
+import statistics
 from typing import Any
 
 # Each is done for every agent step; their costs add up.
 ADDED_PARTS = ("environment", "policy", "transport", "learner")
+
+
+_RATIOS = {
+    "end_to_end_over_limit": "end to end / limit",
+    "end_to_end_over_acme_tf": "end to end / Acme's",
+}
+
+
+def summarize(rounds: list[dict[str, Any]], cores: int) -> dict[str, Any]:
+    """Returns the median over rounds of every figure, and of the ratios within each round.
+
+    Args:
+        rounds: of one task, as `add_ratios` takes them; all have the same. They are in what is
+            returned, with their ratios, as 'rounds'.
+        cores: of the machine.
+    """
+    rounds = [add_ratios(one, cores) for one in rounds]
+    return {**_medians(rounds), "rounds": rounds}
+
+
+def _medians(values: list[Any]) -> Any:
+    if isinstance(values[0], dict):
+        return {name: _medians([one[name] for one in values]) for name in values[0]}
+    return statistics.median(values)
 
 
 def add_ratios(measured: dict[str, Any], cores: int) -> dict[str, Any]:
@@ -59,10 +84,11 @@ def show(measured: dict[str, Any]) -> str:
         )
     if acme := measured.get("acme_tf"):
         add("Acme's TF IMPALA", None, acme["steps_per_second"])
-    for ratio, name in (
-        ("end_to_end_over_limit", "end to end / limit"),
-        ("end_to_end_over_acme_tf", "end to end / Acme's"),
-    ):
+    for ratio, name in _RATIOS.items():
         if ratio in measured:
-            lines.append(f"{name:24}{'':14}{measured[ratio]:>12.2f}")
+            each = [one[ratio] for one in measured["rounds"]]
+            lines.append(
+                f"{name:24}{'':14}{measured[ratio]:>12.2f}  {min(each):.2f} to {max(each):.2f} in "
+                f"{len(each)} rounds"
+            )
     return "\n".join(lines)

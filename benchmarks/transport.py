@@ -3,7 +3,6 @@
 import gc
 import itertools
 import multiprocessing
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -16,7 +15,7 @@ import reverb
 from acme_impala import IMPALABuilder, replay
 from acme_impala.environments import BatchedEnvironment
 from benchmarks.tasks import Task
-from benchmarks.timing import Timing, cpu_seconds, measure
+from benchmarks.timing import Turn, cpu_seconds, repeated
 
 _STEPS_BEFORE_RECORDING = 200  # Until the environments are no longer at the same point.
 
@@ -33,42 +32,36 @@ class Row(NamedTuple):
     discount: np.ndarray
 
 
-def transport(task: Task, timing: Timing) -> dict[str, float]:
-    """Measures writers in one process, server and reader in another, with nothing else to do.
+def transport(task: Task) -> Turn:
+    """Writers in one process, server and reader in this one, with nothing else to do.
 
-    The costs are of both processes together: write, Reverb, read, restack.
+    The costs are of both processes together: write, Reverb, read, restack. Between its turns the
+    queue is full, and the writers wait. All goes on until the process is killed.
     """
     builder = IMPALABuilder(
         task.agent, unrolls_per_item=task.unrolls_per_item, learner_runs_alongside=True
     )
-    tables = builder.make_replay_tables(task.environment_spec())
-    with tempfile.TemporaryDirectory() as directory:
-        # Without a checkpointer of its own a server leaves a directory behind.
-        server = reverb.Server(
-            tables, checkpointer=reverb.checkpointers.DefaultCheckpointer(directory)
-        )
-        writers = multiprocessing.get_context("spawn").Process(
-            target=_write, args=(task, server.port), daemon=True
-        )
-        writers.start()
-        batches = builder.make_dataset_iterator(
-            reverb.Client(f"localhost:{server.port}"), should_stop=lambda: not writers.is_alive()
-        )
-        writing = psutil.Process(writers.pid)
+    server = reverb.Server(builder.make_replay_tables(task.environment_spec()))
+    writers = multiprocessing.get_context("spawn").Process(
+        target=_write, args=(task, server.port), daemon=True
+    )
+    writers.start()
+    batches = builder.make_dataset_iterator(
+        reverb.Client(f"localhost:{server.port}"), should_stop=lambda: not writers.is_alive()
+    )
+    writing = psutil.Process(writers.pid)
 
-        def read():
-            if next(batches, None) is None:
-                raise RuntimeError(f"The writers have ended with status {writers.exitcode}.")
-            return task.unroll_length * task.batch_size
+    def read():
+        if next(batches, None) is None:
+            # To name the server is also to keep it.
+            raise RuntimeError(f"The writers to {server} ended with status {writers.exitcode}.")
+        return task.unroll_length * task.batch_size
 
-        def cpu():
-            return cpu_seconds() + sum(writing.cpu_times()[:2])
+    def cpu():
+        return cpu_seconds() + sum(writing.cpu_times()[:2])
 
-        read()  # Comes as soon as the writers have imported TensorFlow and recorded.
-        cost = measure(read, timing, cpu)
-        writers.kill()
-        server.stop()
-    return cost._asdict()
+    read()  # Comes as soon as the writers have imported TensorFlow and recorded.
+    return repeated(read, cpu)
 
 
 def _write(task: Task, port: int):

@@ -48,9 +48,30 @@ def test_without_all_parts_there_is_no_limit():
     assert set(measured) == {"parts", "end_to_end"}
 
 
+def test_figures_are_medians_over_rounds_and_ratios_are_those_within_each():
+    def in_round(acme, slowness):
+        """A round in which the machine is so many times slower."""
+        end_to_end = {
+            name: value / slowness if name.endswith("_per_second") else value
+            for name, value in END_TO_END.items()
+        }
+        return {
+            "parts": PARTS,
+            "end_to_end": end_to_end,
+            "acme_tf": {"steps_per_second": acme / slowness},
+        }
+
+    rounds = [in_round(125.0, 1.0), in_round(100.0, 2.0), in_round(80.0, 1.5)]
+    measured = report.summarize(rounds, cores=2)
+    assert measured["end_to_end"]["acted_steps_per_second"] == pytest.approx(2010.0 / 1.5)
+    assert measured["acme_tf"]["steps_per_second"] == pytest.approx(80.0 / 1.5)
+    assert [one["end_to_end_over_acme_tf"] for one in measured["rounds"]] == [16.0, 20.0, 25.0]
+    assert measured["end_to_end_over_acme_tf"] == 20.0
+
+
 def test_table_names_all_that_was_measured():
     measured = {"parts": PARTS, "end_to_end": END_TO_END, "acme_tf": {"steps_per_second": 125.0}}
-    table = report.show(report.add_ratios(measured, cores=2))
+    table = report.show(report.summarize([measured], cores=2))
     names = (*PARTS, "limit", "end to end, acted", "end to end, learned", "Acme's TF IMPALA")
     for name in (*names, "policy lag", "end to end / limit", "end to end / Acme's"):
         assert name in table
