@@ -34,8 +34,7 @@ PARTS = {
     "loss": parts.loss,
 }
 END_TO_END, ACME_TF = "end_to_end", "acme_tf"
-# Of a turn. Logs have a row a second; a learner step of Acme's agent takes several.
-_PART_SECONDS, _END_TO_END_SECONDS, _ACME_SECONDS = 1.0, 5.0, 10.0
+_PART_SECONDS, _OTHER_SECONDS = 2.0, 5.0  # Of a turn.
 _MOST_SECONDS = 300.0  # After which a measurement has failed.
 
 FLAGS = flags.FLAGS
@@ -46,8 +45,8 @@ flags.DEFINE_float(
     "seconds",
     30.0,
     "How long training is measured, after it is warm, in turns of some "
-    f"{_END_TO_END_SECONDS:.0f} s, of which each part, and Acme's agent, has as many.",
-    _END_TO_END_SECONDS,
+    f"{_OTHER_SECONDS:.0f} s, of which each part, and Acme's agent, has as many.",
+    _OTHER_SECONDS,
 )
 flags.DEFINE_bool("acme", False, "Also measure Acme's own TF IMPALA.")
 flags.DEFINE_string("json", None, "A file for everything that was measured.")
@@ -86,7 +85,7 @@ def _measure_all(tasks: list[Task], names: list[str]):
 
 def _measure(task: Task, names: list[str]) -> list[dict[str, Any]]:
     """Measures all in turn, as often as there are rounds."""
-    num_rounds = round(FLAGS.seconds / _END_TO_END_SECONDS)
+    num_rounds = round(FLAGS.seconds / _OTHER_SECONDS)
     with contextlib.ExitStack() as stack:
         parts_turns, other_turns = {}, {}
         for name, part in PARTS.items():
@@ -102,7 +101,7 @@ def _measure(task: Task, names: list[str]) -> list[dict[str, Any]]:
         if FLAGS.acme:
             _say("Acme's TF IMPALA")
             process = FreshProcess(acme_tf.acme_tf, task, seconds=_MOST_SECONDS)
-            other_turns[ACME_TF] = functools.partial(stack.enter_context(process), _ACME_SECONDS)
+            other_turns[ACME_TF] = functools.partial(stack.enter_context(process), _OTHER_SECONDS)
         if END_TO_END in names:
             _say(END_TO_END)
             turn = stack.enter_context(end_to_end.end_to_end(task, FLAGS.launcher))

@@ -53,8 +53,8 @@ def acme_tf(task: Task) -> Turn:
             steps += loop.run_episode()["episode_length"]
             elapsed, learned = time.perf_counter() - start, learner_steps() > before
         return {
-            "steps_per_second": steps / elapsed,
-            "learner_steps_per_second": (learner_steps() - steps_learned) / elapsed,
+            "steps": steps,
+            "learner_steps": learner_steps() - steps_learned,
             "seconds": elapsed,
         }
 

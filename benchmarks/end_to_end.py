@@ -10,10 +10,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import psutil
 
-from acme_impala.experiments import logs
+from acme_impala.experiments import accounts, logs
+from acme_impala.experiments.run_directory import RunDirectory
 from benchmarks.processes import kill_group, read_end
 from benchmarks.tasks import Task
 from benchmarks.timing import Turn
@@ -30,9 +32,9 @@ LAUNCHERS = ("local_mp", "ray")  # Those with a process for each node.
 def end_to_end(task: Task, launcher: str = "local_mp") -> Iterator[Turn]:
     """Training in the program of processes, which stands still but for its turns.
 
-    It is warm when the context begins, and is ended by SIGTERM with that. A turn gives rates, which
-    are differences between rows of the run's own logs, and CPU time and memory of all its
-    processes; memory counts shared pages once.
+    It is warm when the context begins, and is ended by SIGTERM with that. Agent steps are those of
+    the run's own accounts; CPU time and memory are of all its processes, and memory counts shared
+    pages once.
 
     Args:
         task: what to train on.
@@ -46,35 +48,35 @@ def end_to_end(task: Task, launcher: str = "local_mp") -> Iterator[Turn]:
         tempfile.TemporaryDirectory() as directory,
         _training(task, directory, launcher) as process,
     ):
-        run_logs = pathlib.Path(directory) / "run" / "logs"
+        run = RunDirectory(f"{directory}/run")
         start = time.monotonic()
-        _wait_for_rows(1, process, run_logs, directory)
+        _wait_for_rows(1, process, run, directory)
         seconds_to_first_step = time.monotonic() - start
-        _wait_for_rows(2, process, run_logs, directory)  # By then all its graphs are traced.
+        _wait_for_rows(2, process, run, directory)  # By then all its graphs are traced.
         _watch(process, WARMUP_SECONDS, directory)
 
         def turn(seconds: float) -> dict[str, float]:
-            before = {name: len(_rows(run_logs, name)) for name in ("learner", "actor_0")}
+            acted, learned = _frames(run)
+            num_rows = len(_learner_rows(run))
+            cpu, busy = _cpu_seconds(process), _busy_seconds()
             _send(process, signal.SIGCONT)
-            cpu, busy, start = _cpu_seconds(process), _busy_seconds(), time.monotonic()
+            start = time.monotonic()
             _watch(process, seconds, directory)
-            cpu, busy = _cpu_seconds(process) - cpu, _busy_seconds() - busy
             elapsed = time.monotonic() - start
             _send(process, signal.SIGSTOP)
-            learner, actor = (_rows(run_logs, name)[number:] for name, number in before.items())
-            frames_per_step = task.agent.frames_per_step
-            learned = _rate(learner, "frames", "learner_walltime") / frames_per_step
+            cpu, busy = _cpu_seconds(process) - cpu, _busy_seconds() - busy
+            frames, frames_per_step = _frames(run), task.agent.frames_per_step
+            lags = [float(row["policy_lag_mean"]) for row in _learner_rows(run)[num_rows:]]
+            if not lags:
+                _fail(f"has not logged in {elapsed:.0f} s", directory)
             return {
-                "acted_steps_per_second": _rate(actor, "actor_frames", "time") / frames_per_step,
-                "learned_steps_per_second": learned,
-                "mean_policy_lag_learner_steps": statistics.mean(
-                    float(row["policy_lag_mean"]) for row in learner[1:]
-                ),
-                "cpu_us_per_step": cpu / elapsed / learned * 1e6,
-                "cores_used": cpu / elapsed,
-                "cores_used_by_others": max(0.0, busy - cpu) / elapsed,
-                "pss_mib": _pss_bytes(process) / 2**20,
+                "acted_steps": (frames.acted - acted) / frames_per_step,
+                "learned_steps": (frames.learned - learned) / frames_per_step,
+                "cpu_seconds": cpu,
+                "cpu_seconds_of_others": max(0.0, busy - cpu),
                 "seconds": elapsed,
+                "mean_policy_lag_learner_steps": statistics.mean(lags),
+                "pss_mib": _pss_bytes(process) / 2**20,
                 "seconds_to_first_step": seconds_to_first_step,
             }
 
@@ -109,10 +111,10 @@ def _training(task: Task, directory: str, launcher: str) -> Iterator[psutil.Pope
         process.wait()
 
 
-def _wait_for_rows(number: int, process: psutil.Popen, run_logs: pathlib.Path, directory: str):
+def _wait_for_rows(number: int, process: psutil.Popen, run: RunDirectory, directory: str):
     """Waits for rows of the learner's log, which come once a second, from its first step on."""
     deadline = time.monotonic() + _START_SECONDS
-    while sum(float(row["frames"]) > 0 for row in _rows(run_logs, "learner")) < number:
+    while sum(float(row["frames"]) > 0 for row in _learner_rows(run)) < number:
         if time.monotonic() > deadline:
             _fail(f"has not learned enough in {_START_SECONDS:.0f} s", directory)
         _watch(process, _POLL_SECONDS, directory)
@@ -140,16 +142,19 @@ def _fail(what: str, directory: str):
     raise RuntimeError(f"launch/train.py {what}. It has said:\n\n{output}")
 
 
-def _rows(run_logs: pathlib.Path, name: str) -> list[dict[str, str]]:
-    return logs.read_rows(run_logs / f"{name}.csv")
+def _learner_rows(run: RunDirectory) -> list[dict[str, str]]:
+    return logs.read_rows(run.logs / "learner.csv")
 
 
-def _rate(rows: list[dict[str, str]], count: str, seconds: str) -> float:
-    """How much is counted in a second, from the first row to the last."""
-    if len(rows) < 2:
-        raise RuntimeError(f"{len(rows)} rows were logged: measure for more seconds.")
-    counted, elapsed = (float(rows[-1][name]) - float(rows[0][name]) for name in (count, seconds))
-    return counted / elapsed
+class _Frames(NamedTuple):
+    acted: int
+    learned: int
+
+
+def _frames(run: RunDirectory) -> _Frames:
+    """Environment frames so far, of a run in which nobody has died."""
+    actors, learners = accounts.actors_with(run, 0), accounts.learners(run)
+    return _Frames(sum(actor.acted for actor in actors.values()), learners[0].taken)
 
 
 def _send(process: psutil.Popen, sent: signal.Signals):

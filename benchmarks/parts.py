@@ -1,7 +1,7 @@
 """The parts of an agent step, each alone: environment, policy, learner, and the loss within it.
 
-Each function makes a part of a task and warms it up. It returns what measures its CPU time and rate
-for so many seconds, as often as is asked: see `timing.repeated`.
+Each function makes a part of a task and warms it up. It returns what measures it for so many
+seconds, as often as is asked: see `timing.repeated`.
 """
 
 import dataclasses
@@ -90,14 +90,8 @@ def loss(task: Task) -> Turn:
     learner_turn, loss_turn = repeated(_learner_step(task, batch)), repeated(loss_step)
 
     def turn(seconds):
-        learner_cost, loss_cost = learner_turn(seconds), loss_turn(seconds)
-        share = learner_cost["steps_per_second"] / loss_cost["steps_per_second"]
-        return {
-            **loss_cost,
-            "unroll_length": task.unroll_length,
-            **{f"learner_{name}": value for name, value in learner_cost.items()},
-            "share_of_learner_step": share,
-        }
+        of_learner = {f"learner_{name}": value for name, value in learner_turn(seconds).items()}
+        return {**loss_turn(seconds), "unroll_length": task.unroll_length, **of_learner}
 
     return turn
 

@@ -1,56 +1,74 @@
 """What the measurements of a task say together, and how it is shown."""
 
 import statistics
+from collections.abc import Mapping
 from typing import Any
 
 # Each is done for every agent step; their costs add up.
 ADDED_PARTS = ("environment", "policy", "transport", "learner")
 
 
-_RATIOS = {
-    "end_to_end_over_limit": "end to end / limit",
-    "end_to_end_over_acme_tf": "end to end / Acme's",
-}
-
-
 def summarize(rounds: list[dict[str, Any]], cores: int) -> dict[str, Any]:
-    """Returns the median over rounds of every figure, and of the ratios within each round.
+    """Returns rates, costs and ratios, of all rounds together.
+
+    A machine that is slower for a while makes everything slower that has a turn then. So rates and
+    costs are quotients of sums: a round in which it is fast counts more for all of them alike.
 
     Args:
-        rounds: of one task, as `add_ratios` takes them; all have the same. They are in what is
-            returned, with their ratios, as 'rounds'.
+        rounds: of one task: 'parts' by name, 'end_to_end', 'acme_tf', each with what it did in its
+            turn; any may be missing from all.
         cores: of the machine.
     """
-    rounds = [add_ratios(one, cores) for one in rounds]
-    return {**_medians(rounds), "rounds": rounds}
+    measured = _means(rounds)
+    for part in measured["parts"].values():
+        part |= _costs(part)
+        if "learner_steps" in part:
+            of_learner = _costs(part, "learner_")
+            share = of_learner["learner_steps_per_second"] / part["steps_per_second"]
+            part |= {**of_learner, "share_of_learner_step": share}
+    if run := measured.get("end_to_end"):
+        seconds, cpu = run["seconds"], run["cpu_seconds"]
+        run |= {
+            "acted_steps_per_second": run["acted_steps"] / seconds,
+            "learned_steps_per_second": run["learned_steps"] / seconds,
+            "cpu_us_per_step": cpu / run["learned_steps"] * 1e6,
+            "cores_used": cpu / seconds,
+            "cores_used_by_others": run["cpu_seconds_of_others"] / seconds,
+        }
+    if acme := measured.get("acme_tf"):
+        acme["steps_per_second"] = acme["steps"] / acme["seconds"]
+    return {**measured, **_ratios(measured, cores), "rounds": rounds}
 
 
-def _medians(values: list[Any]) -> Any:
+def _means(values: list[Any]) -> Any:
+    """The mean of every number; quotients of these are those of the sums."""
     if isinstance(values[0], dict):
-        return {name: _medians([one[name] for one in values]) for name in values[0]}
-    return statistics.median(values)
+        return {name: _means([one[name] for one in values]) for name in values[0]}
+    return statistics.mean(values)
 
 
-def add_ratios(measured: dict[str, Any], cores: int) -> dict[str, Any]:
-    """Adds the limit and what is held against it, where there is enough to tell.
+def _costs(part: Mapping[str, float], prefix: str = "") -> dict[str, float]:
+    steps, cpu, seconds = (part[prefix + name] for name in ("steps", "cpu_seconds", "seconds"))
+    return {
+        f"{prefix}cpu_us_per_step": cpu / steps * 1e6,
+        f"{prefix}steps_per_second": steps / seconds,
+    }
 
-    Args:
-        measured: of one task: 'parts' by name, 'end_to_end', 'acme_tf'; any may be missing.
-        cores: of the machine.
-    """
-    parts, end_to_end = measured.get("parts", {}), measured.get("end_to_end")
-    measured = dict(measured)
+
+def _ratios(measured: Mapping[str, Any], cores: int) -> dict[str, float]:
+    """The limit and what is held against it, where there is enough to tell."""
+    parts, ratios = measured["parts"], {}
     if set(ADDED_PARTS) <= set(parts):
         cost = sum(parts[name]["cpu_us_per_step"] for name in ADDED_PARTS)
-        measured["parts_cpu_us_per_step"] = cost
-        measured["limit_steps_per_second"] = cores / cost * 1e6
-    if end_to_end:
-        rate = min(end_to_end[f"{what}_steps_per_second"] for what in ("acted", "learned"))
-        if "limit_steps_per_second" in measured:
-            measured["end_to_end_over_limit"] = rate / measured["limit_steps_per_second"]
+        ratios["parts_cpu_us_per_step"] = cost
+        ratios["limit_steps_per_second"] = cores / cost * 1e6
+    if run := measured.get("end_to_end"):
+        rate = min(run[f"{what}_steps_per_second"] for what in ("acted", "learned"))
+        if "limit_steps_per_second" in ratios:
+            ratios["end_to_end_over_limit"] = rate / ratios["limit_steps_per_second"]
         if "acme_tf" in measured:
-            measured["end_to_end_over_acme_tf"] = rate / measured["acme_tf"]["steps_per_second"]
-    return measured
+            ratios["end_to_end_over_acme_tf"] = rate / measured["acme_tf"]["steps_per_second"]
+    return ratios
 
 
 def show(measured: dict[str, Any]) -> str:
@@ -66,7 +84,7 @@ def show(measured: dict[str, Any]) -> str:
         if "share_of_learner_step" in part:
             note = (
                 f"V-trace and loss: {part['share_of_learner_step']:.2%} of a learner step of "
-                f"unrolls of {part['unroll_length']}"
+                f"unrolls of {part['unroll_length']:.0f}"
             )
         add(name, part["cpu_us_per_step"], part["steps_per_second"], note)
     if "limit_steps_per_second" in measured:
@@ -84,11 +102,10 @@ def show(measured: dict[str, Any]) -> str:
         )
     if acme := measured.get("acme_tf"):
         add("Acme's TF IMPALA", None, acme["steps_per_second"])
-    for ratio, name in _RATIOS.items():
+    for ratio, name in (
+        ("end_to_end_over_limit", "end to end / limit"),
+        ("end_to_end_over_acme_tf", "end to end / Acme's"),
+    ):
         if ratio in measured:
-            each = [one[ratio] for one in measured["rounds"]]
-            lines.append(
-                f"{name:24}{'':14}{measured[ratio]:>12.2f}  {min(each):.2f} to {max(each):.2f} in "
-                f"{len(each)} rounds"
-            )
+            lines.append(f"{name:24}{'':14}{measured[ratio]:>12.2f}")
     return "\n".join(lines)

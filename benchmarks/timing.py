@@ -4,9 +4,9 @@ import resource
 import time
 from collections.abc import Callable
 
-_WARMUP_SECONDS = 1.0
+_WARMUP_SECONDS = 2.0  # Longer than until a learner measures what it logs.
 
-# Measures something for so many seconds, as often as it is called.
+# Lets something run for so many seconds, as often as it is called, and says what it did meanwhile.
 Turn = Callable[[float], dict[str, float]]
 
 
@@ -25,18 +25,15 @@ def repeated(work: Callable[[], int], cpu: Callable[[], float] = cpu_seconds) ->
 
     Returns:
         Does the work for so many seconds, and to the end of the piece that has begun. Gives
-        `cpu_us_per_step`, microseconds of CPU time, user and system, of all threads, and
-        `steps_per_second`, by the clock.
+        `steps`, `cpu_seconds`, CPU time, user and system, of all threads, and `seconds`, by the
+        clock.
     """
 
     def turn(seconds: float) -> dict[str, float]:
         steps, cpu_before, start = 0, cpu(), time.perf_counter()
         while (elapsed := time.perf_counter() - start) < seconds or not steps:
             steps += work()
-        return {
-            "cpu_us_per_step": (cpu() - cpu_before) / steps * 1e6,
-            "steps_per_second": steps / elapsed,
-        }
+        return {"steps": steps, "cpu_seconds": cpu() - cpu_before, "seconds": elapsed}
 
     turn(_WARMUP_SECONDS)
     return turn
