@@ -361,12 +361,12 @@ def test_a_truncation_bootstraps_from_the_value_of_the_last_observation(
     spec = acme.make_environment_spec(environment)
     net = make_network(spec, NetworkConfig(hidden_sizes=(16,)))
     config = IMPALAConfig(
-        unroll_length=5, batch_size=4, discount=0.9, optimizer=Adam(), reward_clipping="none",
-        learning_rate=LinearSchedule(2e-2, 1e-3, 4500), entropy_cost=0.0, max_gradient_norm=None,
+        unroll_length=5, batch_size=2, discount=0.9, optimizer=Adam(), reward_clipping="none",
+        learning_rate=LinearSchedule(3e-2, 1e-3, 1600), entropy_cost=0.0, max_gradient_norm=None,
     )  # fmt: skip
     agent = IMPALA(spec, net, config, logger=loggers.NoOpLogger())
     quiet = loggers.NoOpLogger()
-    acme.EnvironmentLoop(environment, agent, logger=quiet).run(num_steps=5_500)
+    acme.EnvironmentLoop(environment, agent, logger=quiet).run(num_steps=2_000)
     (_, value), _ = net(np.ones((1, 1), np.float32), ())
     if converges:
         np.testing.assert_allclose(value, 10.0, atol=0.5)

@@ -29,7 +29,7 @@ def results(tmp_path_factory):
     record = ["launch/record.py", f"--workdir={root / 'run'}", f"--recording={root / 'recording'}"]
     learn = [
         "launch/learn.py", f"--recording={root / 'recording'}", f"--workdir={root / 'learned'}",
-        "--learning_rate=1e-3", "--seed=3",
+        "--learning_rate=2e-3", "--batch_size=16", "--seed=3",
     ]  # fmt: skip
     commands = {
         "teacher": ["launch/evaluate.py", f"--workdir={root / 'run'}", "--episodes=200"],
