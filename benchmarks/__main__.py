@@ -47,6 +47,7 @@ flags.DEFINE_float(
     "How long training is measured, after it is warm, in turns of some "
     f"{_OTHER_SECONDS:.0f} s, of which each part, and Acme's agent, has as many.",
     _OTHER_SECONDS,
+    3600.0,
 )
 flags.DEFINE_bool("acme", False, "Also measure Acme's own TF IMPALA.")
 flags.DEFINE_string("json", None, "A file for everything that was measured.")
