@@ -10,7 +10,6 @@ python -m benchmarks --acme --json=measured.json
 
 import contextlib
 import datetime
-import functools
 import json
 import os
 import pathlib
@@ -87,12 +86,14 @@ def _measure_all(tasks: list[Task], names: list[str]):
 def _measure(task: Task, names: list[str]) -> list[dict[str, Any]]:
     """Measures all in turn, as often as there are rounds."""
     num_rounds = round(FLAGS.seconds / _OTHER_SECONDS)
+    seconds = FLAGS.seconds / num_rounds
     with contextlib.ExitStack() as stack:
         parts_turns, other_turns = {}, {}
         for name, part in PARTS.items():
             if name in names and (name != "loss" or task.loss_unroll_length):
                 _say(name)
                 process = FreshProcess(
+                    name,
                     part,
                     task,
                     seconds=_MOST_SECONDS,
@@ -101,17 +102,17 @@ def _measure(task: Task, names: list[str]) -> list[dict[str, Any]]:
                 parts_turns[name] = stack.enter_context(process)
         if FLAGS.acme:
             _say("Acme's TF IMPALA")
-            process = FreshProcess(acme_tf.acme_tf, task, seconds=_MOST_SECONDS)
-            other_turns[ACME_TF] = functools.partial(stack.enter_context(process), _OTHER_SECONDS)
+            process = FreshProcess(ACME_TF, acme_tf.acme_tf, task, seconds=_MOST_SECONDS)
+            other_turns[ACME_TF] = stack.enter_context(process)
         if END_TO_END in names:
             _say(END_TO_END)
-            turn = stack.enter_context(end_to_end.end_to_end(task, FLAGS.launcher))
-            other_turns[END_TO_END] = functools.partial(turn, FLAGS.seconds / num_rounds)
+            training = end_to_end.end_to_end(task, FLAGS.launcher)
+            other_turns[END_TO_END] = stack.enter_context(training)
         rounds = []
         for index in range(num_rounds):
             _say(f"round {index + 1} of {num_rounds}")
             measured = {name: turn(_PART_SECONDS) for name, turn in parts_turns.items()}
-            others = {name: turn() for name, turn in other_turns.items()}
+            others = {name: turn(seconds) for name, turn in other_turns.items()}
             rounds.append({"parts": measured, **others})
     return rounds
 

@@ -10,7 +10,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import psutil
 
@@ -56,7 +55,7 @@ def end_to_end(task: Task, launcher: str = "local_mp") -> Iterator[Turn]:
         _watch(process, WARMUP_SECONDS, directory)
 
         def turn(seconds: float) -> dict[str, float]:
-            acted, learned = _frames(run)
+            before = _steps(run, task)
             num_rows = len(_learner_rows(run))
             cpu, busy = _cpu_seconds(process), _busy_seconds()
             _send(process, signal.SIGCONT)
@@ -65,13 +64,12 @@ def end_to_end(task: Task, launcher: str = "local_mp") -> Iterator[Turn]:
             elapsed = time.monotonic() - start
             _send(process, signal.SIGSTOP)
             cpu, busy = _cpu_seconds(process) - cpu, _busy_seconds() - busy
-            frames, frames_per_step = _frames(run), task.agent.frames_per_step
+            steps = {name: number - before[name] for name, number in _steps(run, task).items()}
             lags = [float(row["policy_lag_mean"]) for row in _learner_rows(run)[num_rows:]]
             if not lags:
                 _fail(f"has not logged in {elapsed:.0f} s", directory)
             return {
-                "acted_steps": (frames.acted - acted) / frames_per_step,
-                "learned_steps": (frames.learned - learned) / frames_per_step,
+                **steps,
                 "cpu_seconds": cpu,
                 "cpu_seconds_of_others": max(0.0, busy - cpu),
                 "seconds": elapsed,
@@ -146,15 +144,12 @@ def _learner_rows(run: RunDirectory) -> list[dict[str, str]]:
     return logs.read_rows(run.logs / "learner.csv")
 
 
-class _Frames(NamedTuple):
-    acted: int
-    learned: int
-
-
-def _frames(run: RunDirectory) -> _Frames:
-    """Environment frames so far, of a run in which nobody has died."""
+def _steps(run: RunDirectory, task: Task) -> dict[str, float]:
+    """Agent steps so far, of a run in which nobody has died."""
     actors, learners = accounts.actors_with(run, 0), accounts.learners(run)
-    return _Frames(sum(actor.acted for actor in actors.values()), learners[0].taken)
+    acted, learned = sum(actor.acted for actor in actors.values()), learners[0].taken
+    frames_per_step = task.agent.frames_per_step
+    return {"acted_steps": acted / frames_per_step, "learned_steps": learned / frames_per_step}
 
 
 def _send(process: psutil.Popen, sent: signal.Signals):

@@ -26,6 +26,7 @@ class FreshProcess:
 
     def __init__(
         self,
+        name: str,
         make: Callable[..., Callable[..., Any]],
         *args: Any,
         seconds: float,
@@ -34,6 +35,7 @@ class FreshProcess:
         """Starts the process, and waits until it has made what is to be called.
 
         Args:
+            name: what a failure is told of.
             make: can be pickled, as must be its arguments, and those and the results of what it
                 makes.
             *args: of it.
@@ -44,8 +46,7 @@ class FreshProcess:
             RuntimeError: here or at a call: it has failed or takes too long; the message has its
                 traceback and what it has printed.
         """
-        who = args[0] if make is functools.partial else make
-        self._name = f"{who.__module__}.{who.__qualname__}"
+        self._name = name
         self._seconds = seconds
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
@@ -106,7 +107,8 @@ def call_in_fresh_process(function: Callable[..., Any], *args: Any, seconds: flo
     Raises:
         RuntimeError: as `FreshProcess` does.
     """
-    with FreshProcess(functools.partial, function, *args, seconds=seconds) as call:
+    name = f"{function.__module__}.{function.__qualname__}"
+    with FreshProcess(name, functools.partial, function, *args, seconds=seconds) as call:
         return call()
 
 

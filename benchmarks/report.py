@@ -15,8 +15,8 @@ def summarize(rounds: list[dict[str, Any]], cores: int) -> dict[str, Any]:
     costs are quotients of sums: a round in which it is fast counts more for all of them alike.
 
     Args:
-        rounds: of one task: 'parts' by name, 'end_to_end', 'acme_tf', each with what it did in its
-            turn; any may be missing from all.
+        rounds: of one task: 'parts' by name, and perhaps 'end_to_end' and 'acme_tf', each with what
+            it did in its turn; all rounds have the same.
         cores: of the machine.
     """
     measured = _means(rounds)
@@ -79,7 +79,7 @@ def show(measured: dict[str, Any]) -> str:
         cpu = "" if cpu_us is None else f"{cpu_us:.{1 if cpu_us >= 10 else 2}f}"
         lines.append(f"{name:24}{cpu:>14}{rate:>12,.0f}  {note}".rstrip())
 
-    for name, part in measured.get("parts", {}).items():
+    for name, part in measured["parts"].items():
         note = ""
         if "share_of_learner_step" in part:
             note = (

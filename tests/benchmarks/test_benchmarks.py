@@ -26,7 +26,7 @@ def run(*flags, module="benchmarks"):
 
 @pytest.mark.parametrize("part", [parts.policy, transport.transport])
 def test_part_is_measured_alone(part):
-    with FreshProcess(part, TASKS["cartpole"], seconds=120) as turn:
+    with FreshProcess("a part", part, TASKS["cartpole"], seconds=120) as turn:
         for measured in (turn(0.01), turn(0.01)):
             assert set(measured) == {"steps", "cpu_seconds", "seconds"}
             assert all(value > 0 for value in measured.values())
