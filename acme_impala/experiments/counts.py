@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from acme.utils import counting
 
 from acme_impala.config import IMPALAConfig
-from acme_impala.experiments.processes import Remote
+from acme_impala.experiments.remote import Remote
 
 # Every count there is, so that logs have the same columns from their first row on.
 COUNTS = (

@@ -12,7 +12,8 @@ from acme_impala import acting, environments, networks
 from acme_impala.experiments import heartbeat, learning_curve, logs, membership, playing
 from acme_impala.experiments.config import ExperimentConfig
 from acme_impala.experiments.peers import Peers
-from acme_impala.experiments.processes import POLL_SECONDS, Remote
+from acme_impala.experiments.processes import POLL_SECONDS
+from acme_impala.experiments.remote import Remote
 from acme_impala.experiments.run_directory import RunDirectory
 from acme_impala.experiments.seeds import seeds
 

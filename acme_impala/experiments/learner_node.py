@@ -18,7 +18,8 @@ from acme_impala import environments
 from acme_impala.experiments import accounts, checkpointing, heap, heartbeat, logs, membership
 from acme_impala.experiments.config import ExperimentConfig
 from acme_impala.experiments.counts import LearnerCounter
-from acme_impala.experiments.processes import POLL_SECONDS, Remote, SharedEvent, until_stopped
+from acme_impala.experiments.processes import POLL_SECONDS, SharedEvent, until_stopped
+from acme_impala.experiments.remote import Remote
 from acme_impala.experiments.run_directory import RunDirectory
 from acme_impala.experiments.table_log import TableLog
 

@@ -7,7 +7,8 @@ from launchpad.nodes.base import Handle
 
 from acme_impala import builder as builder_lib
 from acme_impala.experiments import host_weights, membership
-from acme_impala.experiments.processes import Remote, until_over
+from acme_impala.experiments.processes import until_over
+from acme_impala.experiments.remote import Remote
 
 
 class Peers:

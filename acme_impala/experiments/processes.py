@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from concurrent import futures
 from typing import Any
 
-import courier
 import launchpad as lp
 import psutil
 import tensorflow as tf
@@ -20,6 +19,7 @@ from absl import logging
 
 from acme_impala.experiments import heartbeat, membership
 from acme_impala.experiments.cores import num_cores
+from acme_impala.experiments.remote import PeerGoneError
 from acme_impala.experiments.run_directory import RunDirectory
 from acme_impala.experiments.threads import use_threads
 
@@ -32,53 +32,6 @@ _ACTORS_NICENESS = 5
 _NEWS_SECONDS = 120.0
 # The environment variable by which a node's process knows its launcher's process id.
 LAUNCHER_VARIABLE = "ACME_IMPALA_LAUNCHER"
-
-
-class PeerGoneError(Exception):
-    """The program is ending, or the other has died: what was asked of it will not come."""
-
-
-class Remote:
-    """A courier client whose calls end when the other does, and when the program does.
-
-    A plain call waits inside C++ for as long as the other node takes, deaf to signals.
-    """
-
-    def __init__(self, client: courier.Client, name: str, over: threading.Event):
-        """Calls through a client.
-
-        Args:
-            client: of the other node.
-            name: the other's, for errors.
-            over: set when the other has died, or the program ends.
-        """
-        self._client = client
-        self._name = name
-        self._over = over
-        self._pulse = heartbeat.current()
-
-    def __getattr__(self, method: str) -> Callable[..., Any]:
-        def call(*args, **kwargs):
-            if self._over.is_set():  # The other may be gone, and a call to it would never end.
-                raise PeerGoneError(f"{self._name}.{method}")
-            future = getattr(self._client.futures, method)(*args, **kwargs)
-            deadline = time.monotonic() + heartbeat.MOST_WAIT_SECONDS
-            while True:
-                try:
-                    return future.result(timeout=POLL_SECONDS)
-                except futures.TimeoutError:
-                    if self._over.is_set():
-                        future.cancel()
-                        raise PeerGoneError(f"{self._name}.{method}") from None
-                    self._pulse.waits(f"{self._name}.{method}()", on=[self._name])
-                    if time.monotonic() >= deadline:
-                        future.cancel()
-                        raise TimeoutError(
-                            f"The {self._name} has not answered {method}() for "
-                            f"{heartbeat.MOST_WAIT_SECONDS:g} s: it hangs, or cannot be reached."
-                        ) from None
-
-        return call
 
 
 class SharedEvent:

@@ -18,7 +18,7 @@ import tensorflow as tf
 from acme_impala.acting import NewestVariables
 from acme_impala.experiments import host_weights
 from acme_impala.experiments.host_weights import HostVariables
-from acme_impala.experiments.processes import Remote
+from acme_impala.experiments.remote import Remote
 from acme_impala.experiments.shared_arrays import SharedArrays, view_arrays
 
 SECONDS = 30  # After which something hangs.
