@@ -45,8 +45,8 @@ class ItemReader:
                 rate_limiter_timeout_ms=_SAMPLER_MILLISECONDS,
             )
 
+        options = untuned()
         # By default tf.data gathers items ahead of what it was asked for.
-        options = tf.data.Options()
         options.experimental_optimization.apply_default_optimizations = False
         with tf.device("/CPU:0"):
             self._items = iter(
@@ -69,3 +69,14 @@ class ItemReader:
     def stop(self):
         """Lets a wait, in whatever thread, come to its end."""
         self._stopped.assign(True)
+
+
+def untuned() -> tf.data.Options:
+    """Options without tf.data's autotuning, for every iterator of this package.
+
+    Its thread sleeps for up to a minute, the longer the older the iterator is, and now and then
+    misses that this goes; which waits for it then, with all of Python if it is garbage.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return options

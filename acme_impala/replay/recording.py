@@ -22,6 +22,7 @@ from acme import specs
 
 from acme_impala import distributions, frames, types
 from acme_impala.replay.dataset import batch_spec, count_steps, in_background, put_together
+from acme_impala.replay.reader import untuned
 
 FORMAT = 2
 _DESCRIPTION = "recording.json"
@@ -228,6 +229,7 @@ class RecordedUnrolls(Iterator[types.Unroll]):
                 .shuffle(min(unrolls, _SHUFFLED), seed)
                 .repeat()
                 .batch(batch_size, drop_remainder=True)
+                .with_options(untuned())
             )
         self._next_batch = in_background(self._gather)
 

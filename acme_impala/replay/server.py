@@ -10,6 +10,7 @@ from absl import logging
 from reverb import reverb_types
 
 from acme_impala.replay import tables
+from acme_impala.replay.reader import untuned
 
 _SETTINGS = "settings.txt"  # Beside what Reverb writes.
 
@@ -78,7 +79,7 @@ def check_saved(path: pathlib.Path):
         raise ValueError(f"{path} was not written to its end.")
     files = [str(path / name) for name in ("tables.tfrecord", "chunks.tfrecord")]
     with tf.device("/CPU:0"):
-        for _ in tf.data.TFRecordDataset(files):
+        for _ in tf.data.TFRecordDataset(files).with_options(untuned()):
             pass
 
 

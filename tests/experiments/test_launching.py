@@ -36,7 +36,7 @@ def test_ctrl_c_ends_a_second_program_in_order_too(tmp_path):
     directory = RunDirectory(config.workdir)
 
     def interrupt():
-        # By the second row all is traced, which on a machine under load may outlast the ten seconds.
+        # By the second row all is traced, which under load may outlast the ten seconds.
         while len(column(directory, "learner", "frames")) < 2:
             time.sleep(0.1)
         os.kill(os.getpid(), signal.SIGINT)

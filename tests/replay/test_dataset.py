@@ -35,6 +35,22 @@ def in_thread(function):
     return thread
 
 
+def test_no_iterator_waits_for_tf_datas_tuning_when_it_goes(monkeypatch):
+    """It may, for a minute, but only now and then: so what it is made with is looked at."""
+    tuned = []
+    make_iterator = tf.data.Dataset.__iter__
+
+    def noted(dataset):
+        tuned.append(dataset.options().autotune.enabled)
+        return make_iterator(dataset)
+
+    monkeypatch.setattr(tf.data.Dataset, "__iter__", noted)
+    with serving(NUMBERED, 3) as client, NumberedWriter(client) as writer:
+        writer.write(3)
+        next(replay.UnrollDataset(client, 3))
+    assert tuned == [False]
+
+
 @pytest.mark.parametrize("batch_size", [1, 3, 8])
 def test_batches_hold_the_unrolls_in_the_order_of_writing(batch_size):
     with serving(NUMBERED, batch_size) as client, NumberedWriter(client) as writer:
