@@ -4,9 +4,9 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 # A program that is told to end has three seconds; so nothing else runs beside these tests.
 ALONE := tests/experiments/test_program.py
-# Those of programs that are killed, stopped, closed or many times larger: `make faults`.
-FAULTS := $(addprefix tests/experiments/test_,ray.py stalls.py private_network.py \
-	three_hosts.py) tests/benchmarks/test_scale.py
+# Those of programs that fail, are killed, stopped, closed or many times larger: `make faults`.
+FAULTS := $(addprefix tests/experiments/test_,nodes.py killed_replay.py ray.py stalls.py \
+	private_network.py three_hosts.py) tests/benchmarks/test_scale.py
 
 .PHONY: demo test faults chaos bench venv lock clean
 

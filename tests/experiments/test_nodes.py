@@ -1,14 +1,10 @@
-"""The nodes of programs: what they are, which cores they keep to, and what ends all of them."""
+"""The nodes of programs: which cores they keep to, and what ends all of them."""
 
-import dataclasses
 import os
 import signal
 
-import launchpad as lp
 import pytest
 
-from acme_impala import ExperimentConfig, make_program
-from acme_impala.experiments import launch
 from acme_impala.experiments.cores import num_cores
 from acme_impala.experiments.run_directory import RunDirectory
 
@@ -17,7 +13,6 @@ from .runs import (
     FOR_EVER,
     NODES,
     Command,
-    catch_config,
     ending,
     heeds_sigterm,
     learned,
@@ -124,28 +119,3 @@ def test_a_node_that_was_killed_ends_it_and_is_named(tmp_path):
     assert all(name.startswith("__autograph_generated") for name in end.temporary_files)
     assert end.output.strip().splitlines()[-1].startswith("Node actor/0 died without a traceback")
     assert end.counts["learner_frames"] > 0
-
-
-def test_impossible_programs_are_refused_before_anything_is_touched(tmp_path):
-    config = catch_config(tmp_path / "run")
-    for num_actors in (0, -1, 1.5, "2"):
-        with pytest.raises(ValueError, match="num_actors must be"):
-            make_program(config, num_actors)
-    frames = dataclasses.replace(config, agent=dataclasses.replace(config.agent, frames_per_step=4))
-    with pytest.raises(ValueError, match=r"takes 1 environment frames.* frames_per_step=4"):
-        make_program(frames, 1)
-    with pytest.raises(ValueError, match="launch_type must be one of local_mp, local_mt"):
-        launch(config, 1, launch_type="vertex_ai")
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_program_has_a_node_for_every_role(tmp_path):
-    config: ExperimentConfig = catch_config(tmp_path / "run")
-    program = make_program(config, 3)
-    sizes = {label: len(nodes) for label, nodes in program.groups.items()}
-    assert sizes == {"learner": 1, "actor": 3}
-    kinds = [[type(node) for node in process.nodes] for process in program.get_all_nodes()]
-    replay, counter, learner = kinds[0]
-    assert issubclass(replay, lp.ReverbNode)
-    assert counter is learner is lp.CourierNode
-    assert kinds[1:] == [[lp.PyNode, lp.PyNode], [lp.PyNode], [lp.PyNode]]  # Actor and evaluator.
