@@ -35,16 +35,7 @@ def in_thread(function):
     return thread
 
 
-def test_no_iterator_waits_for_tf_datas_tuning_when_it_goes(monkeypatch):
-    """It may, for a minute, but only now and then: so what it is made with is looked at."""
-    tuned = []
-    make_iterator = tf.data.Dataset.__iter__
-
-    def noted(dataset):
-        tuned.append(dataset.options().autotune.enabled)
-        return make_iterator(dataset)
-
-    monkeypatch.setattr(tf.data.Dataset, "__iter__", noted)
+def test_its_iterator_is_not_tuned(tuned):
     with serving(NUMBERED, 3) as client, NumberedWriter(client) as writer:
         writer.write(3)
         next(replay.UnrollDataset(client, 3))

@@ -102,7 +102,7 @@ def test_what_is_read_is_what_was_written(name, unrolls_per_item, tmp_path, monk
 
 
 @pytest.mark.parametrize("name", ACTIONS)
-def test_the_policies_and_actions_of_every_action_space_are_recorded(name, tmp_path):
+def test_the_policies_and_actions_of_every_action_space_are_recorded(name, tmp_path, tuned):
     spec = environment_spec()._replace(actions=ACTIONS[name])
     signature = replay.unroll_signature(spec, (), 2, unrolls_per_item=B)
     item = random_item(signature, np.random.default_rng(0))
@@ -112,6 +112,7 @@ def test_the_policies_and_actions_of_every_action_space_are_recorded(name, tmp_p
     recording = replay.Recording(str(tmp_path / "r"))
     assert recording.environment_spec.actions == spec.actions
     batch = next(replay.RecordedUnrolls(recording, B, ()))
+    assert tuned == [False]
     order = batch.reward.numpy()[0].astype(int)
     tree.map_structure(
         lambda got, written: np.testing.assert_array_equal(got, written[:, order]),

@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import pathlib
 
 import numpy as np
 import pytest
@@ -38,6 +39,11 @@ def saved(tmp_path):
     replay.save_tables(client, tmp_path / "saved")
     server.stop()
     return str(tmp_path / "saved")
+
+
+def test_what_was_saved_is_whole_and_is_read_by_an_iterator_that_is_not_tuned(saved, tuned):
+    replay.check_saved(pathlib.Path(saved))
+    assert tuned == [False]
 
 
 def test_the_replay_table_is_filled_from_what_was_saved_and_the_queue_is_empty(saved, tmp_path):
