@@ -17,7 +17,7 @@ demo: venv
 test: venv
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(PYTHON) -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder \
+	$(PYTHON) -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder \
 		$(patsubst %,--ignore=%,$(ALONE) $(FAULTS))
 	$(PYTHON) -m pytest $(ALONE)
 
@@ -36,8 +36,9 @@ venv: $(VENV)/.installed
 # Made anew when what it installs has changed.
 $(VENV)/.installed: requirements.lock setup.cfg pyproject.toml tools/find_python
 	python="$$(sh tools/find_python)" && rm -rf $(VENV) && "$$python" -m venv $(VENV)
-	$(PYTHON) -m pip install --quiet --requirement requirements.lock
+	$(PYTHON) -m pip install --quiet --no-compile --requirement requirements.lock
 	$(PYTHON) -m pip install --quiet --no-deps --no-build-isolation --editable .
+	$(PYTHON) -m compileall -q -j 0 $(VENV)/lib  # On all cores; pip would compile on one.
 	touch $@
 
 # Resolves the newest versions that setup.cfg allows and writes them down.
