@@ -1,7 +1,13 @@
 """Stacked frames, which travel frame by frame and are stacked again where they are read."""
 
+import collections
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 from dm_env import specs
+
+# OpenCV moves numbers of these sizes in bytes; which numbers they are is the same to it.
+_NUMBERS = {1: np.uint8, 2: np.uint16, 4: np.int32, 8: np.float64}
 
 
 class StackedFrames(specs.BoundedArray):
@@ -14,43 +20,72 @@ class StackedFrames(specs.BoundedArray):
     """
 
 
+class FrameStack:
+    """The newest S frames of environments side by side, stacked anew with each that comes."""
+
+    def __init__(self, shape: Sequence[int], dtype: np.dtype):
+        """Begins with frames of zeros, for stacks of `shape`, [B, ..., S]."""
+        *frame_shape, size = shape
+        self._frames = collections.deque(
+            (np.zeros(frame_shape, dtype) for _ in range(size)), maxlen=size
+        )
+
+    def push(self, newest: np.ndarray, first: np.ndarray) -> np.ndarray:
+        """Returns the next stacks [B, ..., S]: without the oldest frames, and with the newest.
+
+        Args:
+            newest: [B, ...]; it is kept, and written to later.
+            first: [B] bool: where an episode starts and the newest frame fills the stack.
+        """
+        self._frames.append(newest)
+        starts = np.flatnonzero(first)
+        if len(starts):
+            for frame in self._frames:
+                frame[starts] = newest[starts]
+        out = np.empty((*newest.shape, len(self._frames)), newest.dtype)
+        _interleave(self._frames, out)
+        return out
+
+
+def take_newest(stack: np.ndarray, out: np.ndarray):
+    """Copies the newest frames of stacks [B, ..., S] to `out`, [B, ...]."""
+    import cv2  # Only those who stack frames need it.
+
+    size = stack.shape[-1]
+    cv2.extractChannel(_as_image(np.ascontiguousarray(stack), size), size - 1, _as_image(out))
+
+
 def restack(frames: np.ndarray, start_of_episode: np.ndarray, out: np.ndarray):
     """Stacks the frames of unrolls as their environments did.
 
     Args:
         frames: [S-1 + T+1, B, ...] the older frames of row 0's stack, then each row's newest.
         start_of_episode: [T+1, B] bool; there the newest frame fills the stack.
-        out: [T+1, B, ..., S], written to; each row [B, ..., S] in one piece of memory.
+        out: [T+1, B, ..., S], written to; each of its stacks [..., S] in one piece of memory.
 
     Raises:
-        AttributeError: a row of `out` lies apart in memory.
+        AttributeError, cv2.error: a stack of `out` lies apart in memory.
     """
-    stack_size = out.shape[-1]
-    older = stack_size - 1
-    out[0] = np.moveaxis(frames[:stack_size], 0, -1)
-    for row in range(1, len(out)):
-        _push(out[row - 1], frames[older + row], start_of_episode[row], out[row])
+    num_rows, size = len(out), out.shape[-1]
+    for row in range(num_rows):
+        _interleave(frames[row : row + size], out[row])
+    for start, which in np.argwhere(start_of_episode[1:]):
+        start += 1  # Row 0 has its older frames with it.
+        for row in range(start, min(start + size - 1, num_rows)):
+            # Nothing is older than the episode's first frame.
+            stacked = np.maximum(np.arange(row, row + size), start + size - 1)
+            _interleave(frames[stacked, which, np.newaxis], out[row, which, np.newaxis])
 
 
-def push(stack: np.ndarray, newest: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """Returns the next stacks [B, ..., S]: without the oldest frame, and with the newest.
+def _interleave(frames: Iterable[np.ndarray], out: np.ndarray):
+    """Makes S arrays [B, ...] one [B, ..., S], many numbers at a time as numpy does not."""
+    import cv2  # Only those who stack frames need it.
 
-    Args:
-        stack: [B, ..., S].
-        newest: [B, ...].
-        first: [B] bool: where an episode starts and the newest frame fills the stack.
-    """
-    out = np.empty(stack.shape, stack.dtype)
-    _push(stack, newest, first, out)
-    return out
+    cv2.merge([_as_image(frame) for frame in frames], _as_image(out, out.shape[-1]))
 
 
-def _push(stack: np.ndarray, newest: np.ndarray, first: np.ndarray, out: np.ndarray):
-    # In memory the next stacks are these ones, moved on by one number, but for the newest frames:
-    # one copy, which takes a fraction of the time that S - 1 numbers at a time do.
-    flat = out.view()
-    flat.shape = -1  # Unlike reshape() it never makes a copy to write into.
-    flat[:-1] = stack.reshape(-1)[1:]
-    out[..., -1] = newest
-    starts = np.flatnonzero(first)
-    out[starts] = newest[starts, ..., np.newaxis]
+def _as_image(x: np.ndarray, num_channels: int = 1) -> np.ndarray:
+    """Shows OpenCV the same memory, [B, ...] or [B, ..., S], as [B, pixels, channels]."""
+    image = x.view(_NUMBERS[x.itemsize])
+    image.shape = (len(x), -1, num_channels)  # Unlike reshape() it never makes a copy.
+    return image

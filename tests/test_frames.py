@@ -1,5 +1,6 @@
 """Stacks of frames, pushed and put together again, against a stack kept one by one."""
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -26,7 +27,7 @@ def stacks_one_by_one(older, newest, starts, dtype):
 @settings(deadline=None)
 @given(
     size=st.integers(1, 6),
-    dtype=st.sampled_from([np.uint8, np.float32]),
+    dtype=st.sampled_from([bool, np.uint8, np.int16, np.float32, np.int64]),
     rows=st.integers(2, 9),
     batch=st.integers(1, 4),
     seed=st.integers(0, 1000),
@@ -40,10 +41,15 @@ def test_frames_are_stacked_again_as_they_were(size, dtype, rows, batch, seed):
     frames.restack(stored, starts, out)
     np.testing.assert_array_equal(out, expected)
 
-    stack = expected[0]
-    for t in range(1, rows):
-        stack = frames.push(stack, stored[size - 1 + t], starts[t])
-        np.testing.assert_array_equal(stack, expected[t])
+    stack = frames.FrameStack(expected.shape[1:], dtype)
+    newest = np.empty((batch, 3, 2), dtype)
+    for t in range(1 - size, rows):  # The older frames of row 0 are no rows.
+        first = starts[t] if t > 0 else np.zeros(batch, bool)
+        stacked = stack.push(stored[size - 1 + t].copy(), first)
+        if t >= 0:
+            np.testing.assert_array_equal(stacked, expected[t])
+            frames.take_newest(stacked, newest)
+            np.testing.assert_array_equal(newest, stored[size - 1 + t])
 
 
 @pytest.mark.parametrize("parts", [1, 2, 4])
@@ -59,8 +65,12 @@ def test_parts_of_a_batch_are_stacked_into_their_places(parts):
     np.testing.assert_array_equal(out, whole)
 
 
-def test_stacks_that_lie_apart_in_memory_are_refused_and_not_written_into_a_copy():
+@pytest.mark.parametrize("axis", [2, 3, 4])
+def test_stacks_that_lie_apart_in_memory_are_refused_and_not_written_into_a_copy(axis):
     stored, starts = np.zeros((3 + 5, 4, 3, 2), np.uint8), np.zeros((5, 4), bool)
-    apart = np.empty((5, 8, 3, 2, 4), np.uint8)[:, ::2]
-    with pytest.raises(AttributeError, match="shape"):
-        frames.restack(stored, starts, apart)
+    shape = (5, 4, 3, 2, 4)
+    apart = np.empty([2 * n if i == axis else n for i, n in enumerate(shape)], np.uint8)
+    out = apart[tuple(slice(None, None, 2) if i == axis else slice(None) for i in range(5))]
+    assert out.shape == shape
+    with pytest.raises((AttributeError, cv2.error), match=r"shape|Layout"):
+        frames.restack(stored, starts, out)

@@ -71,8 +71,8 @@ class AtariVectorEnvironment(BatchedEnvironment):
             )
         self._is_stepping = False
         self._actions = emulator_actions(rom, options.full_action_space)
-        size = options.image_size
-        self._stack = np.zeros((num_environments, size, size, options.frame_stack), np.uint8)
+        spec = self.observation_spec()
+        self._stack = frames.FrameStack((num_environments, *spec.shape), spec.dtype)
         self._lives = np.zeros(num_environments, np.int32)
         self._life_lost = np.zeros(num_environments, bool)  # The last step lost one, not the game.
         self._game_over = np.zeros(num_environments, bool)
@@ -95,13 +95,12 @@ class AtariVectorEnvironment(BatchedEnvironment):
         self._life_lost = self._game_over = np.zeros(self.num_environments, bool)
         self._owed = np.zeros(self.num_environments, np.float32)
         first = np.ones(self.num_environments, bool)
-        self._stack = frames.push(self._stack, observation[:, 0], first)
         zeros = np.zeros(self.num_environments, np.float32)
         return dm_env.TimeStep(
             np.full(self.num_environments, FIRST, np.int32),
             zeros,
             zeros,
-            self._stack,
+            self._stack.push(observation[:, 0], first),
         )
 
     def send(self, actions: np.ndarray):
@@ -139,12 +138,11 @@ class AtariVectorEnvironment(BatchedEnvironment):
         step_type[ended | lost_one] = LAST
         step_type[restarted] = FIRST
         discount = ~(restarted | lost_one | (terminated & ended))
-        self._stack = frames.push(self._stack, observation[:, 0], restarted)
         return dm_env.TimeStep(
             step_type,
             reward * ~restarted,
             discount.astype(np.float32),
-            self._stack,
+            self._stack.push(observation[:, 0], restarted),
         )
 
     @property

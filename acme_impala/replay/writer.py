@@ -8,7 +8,7 @@ import numpy as np
 import reverb
 import tree
 
-from acme_impala import types
+from acme_impala import frames, types
 from acme_impala.replay import tables
 
 # How long one wait for the server lasts before `should_stop` is asked again.
@@ -306,7 +306,7 @@ class UnrollWriter:
             if not num_older:
                 column[self._row] = value
                 continue
-            column[num_older + self._row] = value[..., -1]
+            frames.take_newest(value, column[num_older + self._row])
             if self._row == 0:
                 column[:num_older] = np.moveaxis(value[..., :-1], -1, 0)
             elif self._row == self._last_row:

@@ -10,7 +10,7 @@ from dm_env import specs
 from acme_impala import replay
 from acme_impala.environments import Catch, EnvironmentList
 from acme_impala.environments.episodic import EpisodicEnvironment, Outcome
-from acme_impala.frames import StackedFrames, push
+from acme_impala.frames import FrameStack, StackedFrames
 from acme_impala.replay import ActingExtras
 
 from .examples import environment_spec, sample, serving
@@ -24,18 +24,18 @@ class Frames(EpisodicEnvironment):
 
     def __init__(self, seed, stack_size=3):
         self._rng = np.random.default_rng(seed)
-        self._stack = np.zeros((1, 5, 4, stack_size), np.uint8)
+        self._shape = (5, 4, stack_size)
+        self._stack = FrameStack((1, *self._shape), np.uint8)
 
     def observation_spec(self):
-        return StackedFrames(self._stack.shape[1:], np.uint8, 0, 255)
+        return StackedFrames(self._shape, np.uint8, 0, 255)
 
     def action_spec(self):
         return specs.DiscreteArray(NUM_ACTIONS)
 
     def _push(self, first):
         newest = self._rng.integers(0, 256, (1, 5, 4), dtype=np.uint8)
-        self._stack = push(self._stack, newest, np.array([first]))
-        return self._stack[0]
+        return self._stack.push(newest, np.array([first]))[0]
 
     def _begin(self):
         return self._push(first=True)
