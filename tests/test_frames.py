@@ -65,12 +65,37 @@ def test_parts_of_a_batch_are_stacked_into_their_places(parts):
     np.testing.assert_array_equal(out, whole)
 
 
+def apart(shape, axis):
+    """An array of zeros of this shape whose elements along an axis lie apart in memory."""
+    memory = np.zeros([2 * n if i == axis else n for i, n in enumerate(shape)], np.uint8)
+    out = memory[
+        tuple(slice(None, None, 2) if i == axis else slice(None) for i in range(len(shape)))
+    ]
+    assert out.shape == shape
+    return out
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_rows_and_stacks_may_lie_apart_from_each_other(axis):
+    rng = np.random.default_rng(0)
+    stored = rng.integers(0, 256, (3 + 5, 4, 3, 2), dtype=np.uint8)
+    starts = rng.random((5, 4)) < 0.3
+    out = apart((5, 4, 3, 2, 4), axis)
+    frames.restack(stored, starts, out)
+    expected = stacks_one_by_one(stored[:3], stored[3:], starts, np.uint8)
+    np.testing.assert_array_equal(out, expected)
+
+
 @pytest.mark.parametrize("axis", [2, 3, 4])
 def test_stacks_that_lie_apart_in_memory_are_refused_and_not_written_into_a_copy(axis):
     stored, starts = np.zeros((3 + 5, 4, 3, 2), np.uint8), np.zeros((5, 4), bool)
-    shape = (5, 4, 3, 2, 4)
-    apart = np.empty([2 * n if i == axis else n for i, n in enumerate(shape)], np.uint8)
-    out = apart[tuple(slice(None, None, 2) if i == axis else slice(None) for i in range(5))]
-    assert out.shape == shape
+    out = apart((5, 4, 3, 2, 4), axis)
     with pytest.raises((AttributeError, cv2.error), match=r"shape|Layout"):
         frames.restack(stored, starts, out)
+
+
+def test_the_newest_frames_are_taken_whatever_lies_where_in_memory():
+    frames_first = np.random.default_rng(0).integers(0, 256, (4, 2, 3, 5), dtype=np.uint8)
+    newest = np.empty((2, 3, 5), np.uint8)
+    frames.take_newest(np.moveaxis(frames_first, 0, -1), newest)
+    np.testing.assert_array_equal(newest, frames_first[-1])
