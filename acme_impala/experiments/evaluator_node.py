@@ -1,4 +1,4 @@
-"""The evaluator node: plays episodes by frozen weights now and then, and draws the curve."""
+"""The evaluator node: plays episodes by frozen weights now and then."""
 
 import contextlib
 import time
@@ -9,7 +9,7 @@ import launchpad as lp
 import tensorflow as tf
 
 from acme_impala import acting, environments, networks
-from acme_impala.experiments import heartbeat, learning_curve, logs, membership, playing
+from acme_impala.experiments import heartbeat, logs, membership, playing
 from acme_impala.experiments.config import ExperimentConfig
 from acme_impala.experiments.peers import Peers
 from acme_impala.experiments.processes import POLL_SECONDS
@@ -25,10 +25,7 @@ def evaluate(
     peers: Peers,
     life: membership.Life,
 ):
-    """The evaluator node in one life of the learner's.
-
-    It plays episodes by frozen weights now and then, and draws the curve.
-    """
+    """The evaluator node in one life of the learner's: plays episodes now and then."""
     lives = membership.own_life(), life.number
     if any(lives):
         logs.cut_back(directory, peers.counter(life).get_counts(), "evaluator")
@@ -69,7 +66,6 @@ class Evaluator:
     ):
         environment_seed, action_seed = seeds(config, 0, learner_steps, *lives)
         self._config = config
-        self._directory = directory
         tasks = environments.tasks_of(config.environment_factory)
         self._names = [getattr(task, "name", "") for task in tasks]
         size = min(config.evaluation_episodes, playing.most_side_by_side(tasks))
@@ -123,9 +119,6 @@ class Evaluator:
             "time": time.time(),
         }
         self._logger.write(self.summary)
-        name = getattr(self._config.environment_factory, "name", "")
-        tasks = environments.task_names(self._config.environment_factory)
-        learning_curve.plot(self._directory, name, tasks)
 
     def close(self):
         """Closes environments and log."""

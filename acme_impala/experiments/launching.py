@@ -13,16 +13,15 @@ import psutil
 from launchpad.launch import worker_manager
 from launchpad.nodes.python import local_multi_processing
 
-from acme_impala import environments
 from acme_impala.experiments import (
     heartbeat,
-    learning_curve,
     open_ports,
     ray_cluster,
     run_directory,
     signals,
 )
 from acme_impala.experiments.config import ExperimentConfig
+from acme_impala.experiments.curve_drawer import CurveDrawer
 from acme_impala.experiments.membership import LEARNER
 from acme_impala.experiments.processes import LAUNCHER_VARIABLE, POLL_SECONDS, is_alive
 from acme_impala.experiments.program import make_program
@@ -168,16 +167,13 @@ def _run_on_ray(
 
 @contextlib.contextmanager
 def _shown(directory: RunDirectory, config: ExperimentConfig) -> Iterator[None]:
-    """Shows and logs how a program is while it runs, and has its curve drawn by its end."""
-    with StatusLog(directory), LiveLine(directory, config.num_frames):
+    """Shows, draws and logs how a program is while it runs."""
+    line = LiveLine(directory, config.num_frames)
+    with CurveDrawer(directory, config), StatusLog(directory), line:
         try:
             yield
         finally:
             heartbeat.conclude(directory.status)
-    if not directory.learning_curve.exists():  # The run was too short for an evaluation.
-        name = getattr(config.environment_factory, "name", "")
-        tasks = environments.task_names(config.environment_factory)
-        learning_curve.plot(directory, name, tasks)
 
 
 def _environments(program: lp.Program, with_replay: bool) -> dict[str, dict[str, str]]:

@@ -21,6 +21,7 @@ from acme_impala.experiments import (
 from acme_impala.experiments.actor_node import ActingRecorder
 from acme_impala.experiments.config import ExperimentConfig
 from acme_impala.experiments.counts import make_counter
+from acme_impala.experiments.curve_drawer import CurveDrawer
 from acme_impala.experiments.evaluator_node import Evaluator
 from acme_impala.experiments.learner_node import DRAIN_SECONDS, settle_accounts
 from acme_impala.experiments.progress import LiveLine
@@ -115,7 +116,7 @@ def _run(
     next_log = 0
     next_save = time.monotonic() + config.checkpoint_seconds
     print(open_ports.describe({"replay": agent.replay_client.server_address}), flush=True)
-    with LiveLine(directory, config.num_frames):
+    with CurveDrawer(directory, config), LiveLine(directory, config.num_frames):
         for episode in playing.play(environment, agent):
             acted += config.agent.frames_per_step
             episodes = [episode] if episode else []

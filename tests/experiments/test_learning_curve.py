@@ -1,13 +1,16 @@
-"""The learning curve: a whole picture of what the logs hold."""
+"""The learning curve: a whole picture of what the logs hold, while a run goes on and by its end."""
 
 import math
 import threading
+import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from acme_impala.experiments import learning_curve, logs
+from acme_impala.experiments.curve_drawer import CurveDrawer
 from acme_impala.experiments.run_directory import RunDirectory
 
 
@@ -165,3 +168,66 @@ def test_whoever_looks_finds_a_whole_picture(directory):
         looks += 1
     thread.join()
     assert looks > 4
+
+
+@pytest.fixture
+def drawer(directory):
+    return CurveDrawer(directory, SimpleNamespace(environment_factory=None))
+
+
+@pytest.fixture
+def rows_drawn(monkeypatch):
+    """How many evaluations each picture had to show."""
+    rows_drawn = []
+
+    def plot(directory, *_):
+        rows_drawn.append(len(logs.read_rows(directory.logs / "evaluator.csv")))
+        real_plot(directory, *_)
+
+    real_plot = learning_curve.plot
+    monkeypatch.setattr(learning_curve, "plot", plot)
+    return rows_drawn
+
+
+def test_it_is_drawn_while_a_run_goes_on(directory, drawer):
+    write_evaluations(directory, [0.0, 1.0, 0.5])
+    with drawer:
+        while not directory.learning_curve.exists():
+            time.sleep(0.01)
+        assert count(picture(directory), BLUE) > 300
+
+
+def test_evaluations_that_follow_each_other_quickly_share_a_picture(directory, drawer, rows_drawn):
+    logger = logs.make_logger(directory, "evaluator")
+    with drawer:
+        for index in range(20):
+            logger.write({"frames": index, "episode_return": 1.0})
+            while not rows_drawn:
+                time.sleep(0.01)
+    assert len(rows_drawn) == 2
+    assert rows_drawn[-1] == 20
+
+
+def test_no_evaluation_since_the_last_picture_is_no_reason_to_draw(directory, drawer, rows_drawn):
+    write_evaluations(directory, [0.0, 1.0])
+    with drawer:
+        while not rows_drawn:
+            time.sleep(0.01)
+    assert rows_drawn == [2]
+
+
+def test_a_run_without_evaluations_has_its_picture_by_its_end(directory, drawer, rows_drawn):
+    write_training(directory, [0.0, 0.5])
+    with drawer:
+        time.sleep(1.0)
+        assert not rows_drawn
+    assert count(picture(directory), GREY) > 20
+
+
+def test_the_last_picture_has_the_last_evaluation(directory, drawer, rows_drawn):
+    """Of a run that is continued, and has a picture already."""
+    write_evaluations(directory, [0.0, 1.0])
+    learning_curve.plot(directory, "catch")
+    with drawer:
+        write_evaluations(directory, [2.0])
+    assert rows_drawn[-1] == 3
