@@ -2,20 +2,16 @@
 
 import dataclasses
 import math
-import numbers
+from collections.abc import Sequence
 from typing import Literal, get_args
 
+from acme_impala.checks import is_int, is_number, require, require_positive_int
 from acme_impala.replay_config import ReplayConfig
 
 RewardClipping = Literal["abs_one", "soft_asymmetric", "none"]
 REWARD_CLIPPINGS = get_args(RewardClipping)
 Correction = Literal["vtrace", "one_step", "epsilon", "none", "vtrace_next_value"]
 CORRECTIONS = get_args(Correction)
-
-
-def _require(condition: bool, message: str):
-    if not condition:
-        raise ValueError(message)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,14 +29,28 @@ class LinearSchedule:
     frames: int
 
     def __post_init__(self):
-        _require(
-            self.frames > 0,
-            f"A schedule's frames must be positive, got {self.frames}. It is the number of "
-            "environment frames over which the value is annealed.",
+        require(
+            is_number(self.frames) and self.frames > 0,
+            f"A schedule's frames must be a number above 0, got {self.frames!r}. It is the number "
+            "of environment frames over which the value is annealed.",
         )
 
 
 Scheduled = float | LinearSchedule
+
+
+def _check_optimizer(optimizer: "RMSProp | Adam", below_one: Sequence[str]):
+    optimizer_name = type(optimizer).__name__
+    for name in below_one:
+        value = getattr(optimizer, name)
+        require(
+            is_number(value) and 0 <= value < 1,
+            f"{optimizer_name}'s {name} must be a number in [0, 1), got {value!r}.",
+        )
+    require(
+        is_number(optimizer.epsilon) and optimizer.epsilon > 0,
+        f"{optimizer_name}'s epsilon must be a number above 0, got {optimizer.epsilon!r}.",
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,11 +62,7 @@ class RMSProp:
     momentum: float = 0.0
 
     def __post_init__(self):
-        _require(0 <= self.decay < 1, f"RMSProp's decay must be in [0, 1), got {self.decay}.")
-        _require(self.epsilon > 0, f"RMSProp's epsilon must be positive, got {self.epsilon}.")
-        _require(
-            0 <= self.momentum < 1, f"RMSProp's momentum must be in [0, 1), got {self.momentum}."
-        )
+        _check_optimizer(self, below_one=("decay", "momentum"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,9 +74,7 @@ class Adam:
     epsilon: float = 1e-8
 
     def __post_init__(self):
-        for name, beta in (("beta1", self.beta1), ("beta2", self.beta2)):
-            _require(0 <= beta < 1, f"Adam's {name} must be in [0, 1), got {beta}.")
-        _require(self.epsilon > 0, f"Adam's epsilon must be positive, got {self.epsilon}.")
+        _check_optimizer(self, below_one=("beta1", "beta2"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,71 +146,71 @@ class IMPALAConfig:
 
     def __post_init__(self):
         for name in ("unroll_length", "batch_size", "max_nonfinite_batches", "frames_per_step"):
-            _require_positive_int(name, getattr(self, name))
+            require_positive_int(name, getattr(self, name))
         if self.queue_size is not None:
-            _require_positive_int("queue_size", self.queue_size)
-            _require(
+            require_positive_int("queue_size", self.queue_size)
+            require(
                 self.queue_size >= self.batch_size,
                 f"queue_size={self.queue_size} is smaller than batch_size={self.batch_size}: one "
                 "process that acts and learns would wait for ever for a batch that the queue "
                 "cannot hold. Make queue_size at least batch_size, or None for as few as will do.",
             )
         if self.max_policy_lag is not None:
-            _require(
-                isinstance(self.max_policy_lag, int) and self.max_policy_lag >= 0,
+            require(
+                is_int(self.max_policy_lag) and self.max_policy_lag >= 0,
                 f"max_policy_lag must be a whole number and not negative, got "
                 f"{self.max_policy_lag!r}. None takes every unroll.",
             )
-        _require(
-            isinstance(self.actor_lag, int) and self.actor_lag >= 0,
+        require(
+            is_int(self.actor_lag) and self.actor_lag >= 0,
             f"actor_lag must be a whole number and not negative, got {self.actor_lag!r}. "
             "0 gives the actors the newest weights.",
         )
         if self.max_policy_lag is not None:
-            _require(
+            require(
                 self.max_policy_lag >= self.actor_lag,
                 f"max_policy_lag={self.max_policy_lag} is smaller than actor_lag={self.actor_lag}: "
                 "every unroll would be dropped. Raise the first or lower the second.",
             )
-        _require(
+        require(
             isinstance(self.replay, ReplayConfig),
             f"replay must be a ReplayConfig, got {self.replay!r}.",
         )
         self.replay.check_batches(self.batch_size)
-        _require(
+        require(
             self.correction in CORRECTIONS,
             f"correction must be one of {', '.join(CORRECTIONS)}, got {self.correction!r}.",
         )
         self._check_numbers()
         for name in ("discount", "lambda_"):
             value = getattr(self, name)
-            _require(0 <= value <= 1, f"{name} must be in [0, 1], got {value}.")
+            require(0 <= value <= 1, f"{name} must be in [0, 1], got {value}.")
         self._check_thresholds()
         for name in ("baseline_cost", "entropy_cost", "learning_rate"):
             for value in _values(getattr(self, name)):
-                _require(
+                require(
                     0 <= value < math.inf,
                     f"{name} must be a finite number that is not negative, got {value}.",
                 )
-        _require(
+        require(
             0 < self.reward_scale < math.inf,
             f"reward_scale must be a finite number above 0, got {self.reward_scale}. "
             "1 leaves rewards as they are.",
         )
-        _require(
+        require(
             self.reward_clipping in REWARD_CLIPPINGS,
             f"reward_clipping must be one of {', '.join(REWARD_CLIPPINGS)}, "
             f"got {self.reward_clipping!r}.",
         )
-        _require(
+        require(
             self.popart_step_size is None or 0 < self.popart_step_size <= 1,
             f"popart_step_size must be in (0, 1], got {self.popart_step_size}. None is no PopArt.",
         )
-        _require(
+        require(
             isinstance(self.optimizer, RMSProp | Adam),
             f"optimizer must be RMSProp(...) or Adam(...), got {self.optimizer!r}.",
         )
-        _require(
+        require(
             self.max_gradient_norm is None or 0 < self.max_gradient_norm < math.inf,
             f"max_gradient_norm must be positive and finite, got {self.max_gradient_norm}. "
             "None leaves gradients as they are.",
@@ -223,21 +227,21 @@ class IMPALAConfig:
         scheduled = ("baseline_cost", "entropy_cost", "learning_rate")
         for name in ("discount", "lambda_", "reward_scale", *scheduled, *optional):
             for value in _values(getattr(self, name)):
-                _require(
-                    isinstance(value, numbers.Real) or (value is None and name in optional),
+                require(
+                    is_number(value) or (value is None and name in optional),
                     f"{name} must be a number, got {value!r}.",
                 )
 
     def _check_thresholds(self):
         for name in ("clip_rho_threshold", "clip_pg_rho_threshold", "clip_c_threshold"):
             value = getattr(self, name)
-            _require(
+            require(
                 value is None or value >= 0,
                 f"{name} must not be negative, got {value}. None is no clip.",
             )
         rho_bar = math.inf if self.clip_rho_threshold is None else self.clip_rho_threshold
         c_bar = math.inf if self.clip_c_threshold is None else self.clip_c_threshold
-        _require(
+        require(
             rho_bar >= c_bar,
             f"clip_rho_threshold={self.clip_rho_threshold} is smaller than "
             f"clip_c_threshold={self.clip_c_threshold}: V-trace needs rho_bar >= c_bar "
@@ -249,10 +253,3 @@ def _values(scheduled: Scheduled) -> tuple[float, ...]:
     if isinstance(scheduled, LinearSchedule):
         return scheduled.initial, scheduled.final
     return (scheduled,)
-
-
-def _require_positive_int(name: str, value: int):
-    _require(
-        isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= 1,
-        f"{name} must be a whole number of at least 1, got {value!r}.",
-    )

@@ -2,8 +2,9 @@
 
 import dataclasses
 import math
-import numbers
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
+
+from acme_impala.checks import is_int, is_number, require
 
 Selector = Literal["uniform", "fifo", "lifo", "prioritized"]
 SELECTORS = get_args(Selector)
@@ -57,19 +58,19 @@ class ReplayConfig:
     error_buffer: float | None = None
 
     def __post_init__(self):
-        _require(
-            _is_number(self.fraction) and 0 <= self.fraction < 1,
+        require(
+            is_number(self.fraction) and 0 <= self.fraction < 1,
             f"replay fraction must be a number in [0, 1), got {self.fraction!r}: without fresh "
             "unrolls actors would wait for ever for room in the queue.",
         )
-        _require(
-            _is_int(self.capacity) and self.capacity >= 1,
+        require(
+            is_int(self.capacity) and self.capacity >= 1,
             f"replay capacity must be a whole number of at least 1, got {self.capacity!r}.",
         )
         for name in ("min_size", "max_times_sampled"):
             value = getattr(self, name)
-            _require(
-                value is None or (_is_int(value) and value >= 1),
+            require(
+                value is None or (is_int(value) and value >= 1),
                 f"replay {name} must be a whole number of at least 1, or None, got {value!r}.",
             )
         for name, known in (
@@ -78,18 +79,18 @@ class ReplayConfig:
             ("priority", PRIORITIES),
         ):
             value = getattr(self, name)
-            _require(
+            require(
                 value in known, f"replay {name} must be one of {', '.join(known)}, got {value!r}."
             )
-        _require(
-            _is_number(self.priority_exponent) and 0 <= self.priority_exponent < math.inf,
+        require(
+            is_number(self.priority_exponent) and 0 <= self.priority_exponent < math.inf,
             "replay priority_exponent must be a finite number that is not negative, got "
             f"{self.priority_exponent!r}. 0 is uniform.",
         )
         for name in ("samples_per_insert", "error_buffer"):
             value = getattr(self, name)
-            _require(
-                value is None or (_is_number(value) and 0 < value < math.inf),
+            require(
+                value is None or (is_number(value) and 0 < value < math.inf),
                 f"replay {name} must be a finite number above 0, or None, got {value!r}.",
             )
         if self.fraction:
@@ -158,18 +159,18 @@ class ReplayConfig:
         """
         if not self.fraction:
             return
-        _require(
+        require(
             self.capacity >= 2 * batch_size,
             f"replay capacity={self.capacity} is smaller than two batches of {batch_size}: the "
             "table could run empty while actors wait for the learner. Make it larger.",
         )
-        _require(
+        require(
             self.fill(batch_size) <= self.capacity,
             f"replay min_size={self.min_size} is more than capacity={self.capacity}: learning "
             "would never start.",
         )
         least = self.least_error_buffer(batch_size)
-        _require(
+        require(
             self.error_buffer is None or self.error_buffer >= least,
             f"replay error_buffer={self.error_buffer} is too small: with batches of {batch_size} "
             "actors and learner would stall each other. It must be at least "
@@ -178,7 +179,7 @@ class ReplayConfig:
 
     def _check_together(self):
         ratio = self.samples_of_each
-        _require(
+        require(
             self.samples_per_insert is None
             or math.isclose(self.samples_per_insert, ratio, rel_tol=1e-6),
             f"replay samples_per_insert={self.samples_per_insert} cannot be kept with "
@@ -186,33 +187,20 @@ class ReplayConfig:
             f"{ratio:g}, so the rate limiter would in time stop actors or learner for good. "
             f"Make it {ratio:g} or None, or choose another fraction.",
         )
-        _require(
+        require(
             self.max_times_sampled is None or self.max_times_sampled >= ratio,
             f"replay max_times_sampled={self.max_times_sampled} is less than f / (1 - f) = "
             f"{ratio:g} at fraction={self.fraction}: the table would run empty and learning stop. "
             "Raise it or lower the fraction.",
         )
-        _require(
+        require(
             self.max_times_sampled is None or self.samples_per_insert is None,
             "replay max_times_sampled and samples_per_insert cannot both be set: unrolls that go "
             "when they have been sampled make the table smaller than the size from which the rate "
             "limiter lets anything be sampled. Leave one of them out.",
         )
-        _require(
+        require(
             self.error_buffer is None or self.samples_per_insert is not None,
             f"replay error_buffer={self.error_buffer} is of samples_per_insert, which is None. Set "
             "both or neither.",
         )
-
-
-def _is_int(value: Any) -> bool:
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
-
-
-def _require(condition: bool, message: str):
-    if not condition:
-        raise ValueError(message)

@@ -260,3 +260,20 @@ def test_what_does_not_fit_is_named():
         optimizers.make_optimizer(RMSProp(), [])
     with pytest.raises(ValueError, match="RMSProp"):
         optimizers.make_optimizer("sgd", variables)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "fields", "message"),
+    [
+        (RMSProp, {"decay": 1.0}, r"RMSProp's decay must be a number in \[0, 1\), got 1.0"),
+        (RMSProp, {"decay": "0.9"}, "RMSProp's decay must be a number .* got '0.9'"),
+        (RMSProp, {"momentum": -0.1}, "RMSProp's momentum .* got -0.1"),
+        (RMSProp, {"epsilon": 0}, "RMSProp's epsilon must be a number above 0, got 0"),
+        (Adam, {"beta1": 1}, "Adam's beta1"),
+        (Adam, {"beta2": float("nan")}, "Adam's beta2 .* got nan"),
+        (Adam, {"epsilon": None}, "Adam's epsilon .* got None"),
+    ],
+)
+def test_impossible_settings_are_refused_by_name(optimizer, fields, message):
+    with pytest.raises(ValueError, match=message):
+        optimizer(**fields)

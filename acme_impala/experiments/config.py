@@ -10,6 +10,7 @@ import dm_env
 from acme import specs
 
 from acme_impala import networks
+from acme_impala.checks import is_int, is_number, require, require_positive_int
 from acme_impala.config import IMPALAConfig
 
 # Environment frames; of shorter runs most of the time would go into evaluations.
@@ -59,31 +60,39 @@ class ExperimentConfig:
     checkpoints_to_keep: int = 3
 
     def __post_init__(self):
-        if not isinstance(self.agent, IMPALAConfig):
-            raise ValueError(f"agent must be an IMPALAConfig, got {self.agent!r}.")
+        require(
+            isinstance(self.agent, IMPALAConfig),
+            f"agent must be an IMPALAConfig, got {self.agent!r}.",
+        )
         for name in ("environment_factory", "network_factory"):
-            if not callable(getattr(self, name)):
-                raise ValueError(
-                    f"{name} must be a function, such as an EnvironmentFactory or a NetworkConfig, "
-                    f"got {getattr(self, name)!r}."
-                )
-        for name in ("num_frames", "evaluation_episodes", "checkpoints_to_keep"):
-            _require_positive(name, getattr(self, name))
-        if self.evaluate_every is not None:
-            _require_positive("evaluate_every", self.evaluate_every)
-        if not 0 <= self.weights_max_age < math.inf:
-            raise ValueError(
-                f"weights_max_age must be a number of seconds, got {self.weights_max_age}. "
-                "0 asks for the newest weights whenever an unroll begins."
+            require(
+                callable(getattr(self, name)),
+                f"{name} must be a function, such as an EnvironmentFactory or a NetworkConfig, "
+                f"got {getattr(self, name)!r}.",
             )
-        if not self.checkpoint_seconds > 0:
-            raise ValueError(f"checkpoint_seconds must be positive, got {self.checkpoint_seconds}.")
-        if self.target_return is not None and math.isnan(self.target_return):
-            raise ValueError("target_return must be a number, got nan. None sets no target.")
-        if not isinstance(self.seed, int) or self.seed < 0:
-            raise ValueError(f"seed must be a whole number of at least 0, got {self.seed!r}.")
-        if not self.workdir:
-            raise ValueError("workdir must name a directory for checkpoints and logs.")
+        for name in ("num_frames", "evaluation_episodes", "checkpoints_to_keep"):
+            require_positive_int(name, getattr(self, name))
+        if self.evaluate_every is not None:
+            require_positive_int("evaluate_every", self.evaluate_every)
+        require(
+            is_number(self.weights_max_age) and 0 <= self.weights_max_age < math.inf,
+            f"weights_max_age must be a number of seconds, got {self.weights_max_age!r}. "
+            "0 asks for the newest weights whenever an unroll begins.",
+        )
+        require(
+            is_number(self.checkpoint_seconds) and self.checkpoint_seconds > 0,
+            f"checkpoint_seconds must be a number above 0, got {self.checkpoint_seconds!r}.",
+        )
+        require(
+            self.target_return is None
+            or (is_number(self.target_return) and not math.isnan(self.target_return)),
+            f"target_return must be a number, got {self.target_return!r}. None sets no target.",
+        )
+        require(
+            is_int(self.seed) and self.seed >= 0,
+            f"seed must be a whole number of at least 0, got {self.seed!r}.",
+        )
+        require(bool(self.workdir), "workdir must name a directory for checkpoints and logs.")
 
     @property
     def evaluation_period(self) -> int:
@@ -108,6 +117,8 @@ def _to_json(value: Any) -> Any:
         return [_to_json(item) for item in value]
     if value is None or isinstance(value, bool | int | float | str):
         return value
+    if is_number(value):  # One of numpy's.
+        return int(value) if is_int(value) else float(value)
     if isinstance(value, dict):
         return {str(key): _to_json(item) for key, item in value.items()}
     if isinstance(value, functools.partial):
@@ -118,8 +129,3 @@ def _to_json(value: Any) -> Any:
         }
     name = getattr(value, "__qualname__", type(value).__qualname__)
     return f"{getattr(value, '__module__', '')}.{name}"
-
-
-def _require_positive(name: str, value: Any):
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}.")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import dm_env
 
 from acme_impala import environments
+from acme_impala.checks import is_int, require
 from acme_impala.experiments import membership
 from acme_impala.experiments.cores import keeping_to, num_cores
 
@@ -51,10 +52,10 @@ class ActorLayout:
             ("environments_per_actor", "an actor without an environment has nothing to do"),
         ):
             value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(
-                    f"{name} must be a whole number of at least 1, got {value!r}: {why}."
-                )
+            require(
+                is_int(value) and value >= 1,
+                f"{name} must be a whole number of at least 1, got {value!r}: {why}.",
+            )
 
     @classmethod
     def make(

@@ -7,6 +7,7 @@ import tensorflow as tf
 from acme.specs import EnvironmentSpec
 
 from acme_impala import distributions
+from acme_impala.checks import is_int
 from acme_impala.networks.checks import zeros
 from acme_impala.networks.cores import FeedForwardCore, LSTMCore
 from acme_impala.networks.encoder import Encoder
@@ -53,7 +54,7 @@ class NetworkConfig:
             ("lstm_size", [self.lstm_size]),
             ("num_values", [self.num_values]),
         ):
-            if not all(isinstance(size, int) and size >= 1 for size in sizes):
+            if not all(is_int(size) and size >= 1 for size in sizes):
                 raise ValueError(
                     f"{name} must be made of whole numbers of at least 1, got "
                     f"{getattr(self, name)!r}."

@@ -6,6 +6,7 @@ import json
 import math
 import pickle
 
+import numpy as np
 import pytest
 
 from acme_impala import Adam, ExperimentConfig, IMPALAConfig, LinearSchedule
@@ -36,12 +37,16 @@ def make_config(**changes):
         ("evaluate_every", 2.5),
         ("weights_max_age", -1.0),
         ("weights_max_age", math.nan),
+        ("weights_max_age", "1"),
         ("checkpoint_seconds", 0.0),
         ("checkpoint_seconds", -1.0),
         ("checkpoint_seconds", math.nan),
+        ("checkpoint_seconds", "1"),
         ("target_return", math.nan),
+        ("target_return", "475"),
         ("seed", -1),
         ("seed", 0.5),
+        ("seed", True),
         ("workdir", ""),
     ],
 )
@@ -79,6 +84,16 @@ def test_what_is_stored_survives_json():
     assert fields["environment_factory"]["atari"]["noop_max"] == 7
     network = {name: v for name, v in fields["network_factory"].items() if name != "type"}
     assert NetworkConfig(**json.loads(json.dumps(network))) == config.network_factory
+
+
+def test_numbers_of_numpy_are_stored_as_numbers():
+    """Two that differ must not look the same, nor two that are the same different."""
+    agent = IMPALAConfig(unroll_length=np.int64(7), discount=np.float32(0.5))
+    numpys = make_config(num_frames=np.int64(1000), agent=agent, seed=np.int32(3))
+    fields = numpys.to_json()
+    agent = IMPALAConfig(unroll_length=7, discount=0.5)
+    assert fields == make_config(agent=agent, seed=3).to_json()
+    assert json.loads(json.dumps(fields)) == fields
 
 
 def test_every_field_but_the_workdir_is_stored():
