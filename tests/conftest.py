@@ -3,9 +3,16 @@
 import gc
 import os
 
+import hypothesis
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # One process of tests at a time, on few cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# How long an example takes is a matter of what else the machine does.
+hypothesis.settings.register_profile(
+    "busy_machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("busy_machine")
 
 
 def pytest_collectstart():

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from acme_impala import frames
@@ -24,7 +24,6 @@ def stacks_one_by_one(older, newest, starts, dtype):
     return out
 
 
-@settings(deadline=None)
 @given(
     size=st.integers(1, 6),
     dtype=st.sampled_from([bool, np.uint8, np.int16, np.float32, np.int64]),

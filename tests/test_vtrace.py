@@ -9,11 +9,6 @@ from hypothesis import strategies as st
 
 from acme_impala import vtrace
 
-SETTINGS = hypothesis.settings(
-    max_examples=100,
-    deadline=None,
-    suppress_health_check=[hypothesis.HealthCheck.too_slow],
-)
 THRESHOLDS = ("clip_rho_threshold", "clip_pg_rho_threshold", "clip_c_threshold")
 
 
@@ -115,7 +110,6 @@ def random_case(num_rows, num_unrolls, seed=0, **changes):
     return {**case, **changes}
 
 
-@SETTINGS
 @hypothesis.given(cases())
 def test_both_formulas_of_the_paper(case):
     vs, advantages = compute(case)
@@ -125,7 +119,6 @@ def test_both_formulas_of_the_paper(case):
     np.testing.assert_allclose(advantages, expected_advantages, rtol=1e-9, atol=1e-9)
 
 
-@SETTINGS
 @hypothesis.given(cases())
 def test_float32_is_close_to_float64(case):
     narrow, wide = compute(case, np.float32), compute(case, np.float64)
@@ -135,7 +128,6 @@ def test_float32_is_close_to_float64(case):
         np.testing.assert_allclose(array32, array64, rtol=1e-4, atol=1e-4 * scale)
 
 
-@SETTINGS
 @hypothesis.given(cases(), st.data())
 def test_masked_rows_may_hold_anything(case, data):
     """Only a masked row's value is read, and only where the row before has a discount."""

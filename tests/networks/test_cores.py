@@ -15,7 +15,7 @@ FEATURES = np.random.default_rng(0).normal(size=[5, 3, 6]).astype(np.float32)
 STATE = tuple(np.random.default_rng(1).normal(size=[2, 3, 4]).astype(np.float32))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(arrays(bool, [5, 3]))
 def test_an_unroll_is_its_steps_with_a_fresh_state_where_an_episode_starts(start_of_episode):
     outputs, final_state = CORE.unroll(FEATURES, STATE, start_of_episode)
@@ -37,7 +37,7 @@ def test_nothing_passes_a_reset_not_even_what_is_not_finite():
 
 
 @given(st.integers(0, 4))
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 def test_no_gradient_passes_a_reset(row):
     features = tf.constant(FEATURES)
     start_of_episode = np.zeros([5, 3], bool)

@@ -182,7 +182,7 @@ def play_and_compare(unroll_length, episodes, seed=0):
     assert_begins(player, unroll_length)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     unroll_length=st.sampled_from([1, 2, 3, 5, 20]),
     episodes=st.lists(
