@@ -196,17 +196,16 @@ def beating(folder: pathlib.Path, nodes: Sequence[str], restarts: int = 0) -> It
         beat(state)
 
 
-def announce(folder: pathlib.Path, nodes: Sequence[str], *, host: str = "", restarts: int = 0):
+def announce(folder: pathlib.Path, nodes: Sequence[str], *, restarts: int = 0):
     """Says that a process with these nodes is being started, so that they are missed if not.
 
     Args:
         folder: the run directory's.
         nodes: their names.
-        host: where, if that is known.
         restarts: how often the process was replaced.
     """
     for node in nodes:
-        statuses.write(folder, Status(node, host=host, restarts=restarts))
+        statuses.write(folder, Status(node, restarts=restarts))
 
 
 def conclude(folder: pathlib.Path):

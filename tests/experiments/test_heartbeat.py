@@ -174,7 +174,7 @@ def test_a_disk_that_takes_nothing_ends_nobody(tmp_path):
 
 
 def test_who_has_not_said_how_it_ended_was_killed(tmp_path):
-    heartbeat.announce(tmp_path, ["actor_0"], host="elsewhere", restarts=1)
+    statuses.write(tmp_path, statuses.Status("actor_0", host="elsewhere", restarts=1))
     with heartbeat.beating(tmp_path, ["actor_1"]):
         pass
     heartbeat.conclude(tmp_path)
