@@ -155,10 +155,12 @@ def _run_on_ray(
     groups = {group: len(nodes) for group, nodes in program.groups.items()}
     variables = _environments(program, config.agent.replay.fraction > 0)
     with ray_cluster.connected(options, groups) as actor_options:
-        supervisor = Supervisor(program, directory, variables, options, actor_options)
+        supervisor = Supervisor(
+            program, directory, variables, options, actor_options, stop_is_wanted
+        )
         with _shown(directory, config):
             try:
-                supervisor.run(stop_is_wanted)
+                supervisor.run()
             except DiedTooOftenError as error:
                 reports = sorted(directory.failures.iterdir())
                 last = f" The last traceback:\n\n{reports[-1].read_text()}" if reports else ""

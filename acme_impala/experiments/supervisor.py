@@ -34,6 +34,8 @@ _EVENT_SECONDS = 10.0
 # How long a host may be out of reach, or Ray look for another, before the run ends.
 _UNREACHABLE_SECONDS = 600.0
 _RETRY_SECONDS = 1.0
+# After how long without a place it is said what is waited for.
+_SAY_SECONDS = 5.0
 # A process that dies again and again is given more and more time before its next life.
 _MOST_BACKOFF_SECONDS = 8.0
 
@@ -79,8 +81,9 @@ class Supervisor:
         environments: Mapping[str, Mapping[str, str]],
         options: ray_cluster.RayOptions,
         actor_options: Mapping[str, Mapping[str, Any]],
+        stop: threading.Event,
     ):
-        """Takes places for all processes of a program.
+        """Takes places for all processes of a program; waits for those that others hold.
 
         Args:
             program: of `program.NodesProcess`es.
@@ -88,14 +91,16 @@ class Supervisor:
             environments: variables of each group's processes.
             options: of the run.
             actor_options: what `ray_cluster.connected` gives.
+            stop: may be set to end the wait, or the run, early and in order.
 
         Raises:
-            ValueError: a host does not see the run directory.
+            ValueError: a host does not see the run directory, or there is no place for too long.
         """
         import ray  # No other launcher needs it.
 
         self._ray = ray
         self._options = options
+        self._stop = stop
         ray.cloudpickle.register_pickle_by_value(ray_place)  # Else hosts import all of TensorFlow.
         _pickle_scripts_by_value()
         place_class = ray.remote(ray_place.RayPlace)
@@ -121,17 +126,14 @@ class Supervisor:
         self._news = News()
         self._wants_stop = False
 
-    def run(self, stop: threading.Event):
+    def run(self):
         """Runs the program to its end.
-
-        Args:
-            stop: may be set to end it early, in order.
 
         Raises:
             DiedTooOftenError: a process died too often.
         """
         try:
-            while not (stop.is_set() or self._wants_stop):
+            while not (self._stop.is_set() or self._wants_stop):
                 self._ask()
                 self._take_answers()
             self._publish(stop=True)
@@ -147,10 +149,10 @@ class Supervisor:
         probe = directory.root / f".seen-by-all-hosts-{uuid.uuid4().hex}"
         probe.touch()
         try:
-            seen = self._ray.get(
-                [process.place.sees.remote(str(probe)) for process in self._processes],
-                timeout=_UNREACHABLE_SECONDS,
-            )
+            calls = [process.place.sees.remote(str(probe)) for process in self._processes]
+            if not self._wait_for_places(calls):
+                return
+            seen = self._ray.get(calls)
         finally:
             probe.unlink()
         if not all(seen):
@@ -159,6 +161,30 @@ class Supervisor:
                 f"workdir={directory.root} is not seen by the host on which Ray has placed {name}: "
                 "it must be on a file system that all hosts share, at the same path."
             )
+
+    def _wait_for_places(self, calls: Sequence[Any]) -> bool:
+        """Waits until all places have answered a call each; False: the run is to end."""
+        begin = time.monotonic()
+        has_said = False
+        while not self._stop.is_set():
+            _, waiting = self._ray.wait(calls, num_returns=len(calls), timeout=_POLL_SECONDS)
+            if not waiting:
+                return True
+            names = ", ".join(
+                process.name
+                for process, call in zip(self._processes, calls, strict=True)
+                if call in waiting
+            )
+            seconds = time.monotonic() - begin
+            if seconds > _UNREACHABLE_SECONDS:
+                raise ValueError(
+                    f"Ray has had no room for {names} for {_UNREACHABLE_SECONDS:.0f} s: others use "
+                    "the cluster. Wait for them, or ask for less."
+                )
+            if seconds > _SAY_SECONDS and not has_said:
+                print(f"Waits for room on the Ray cluster for {names}.", flush=True)
+                has_said = True
+        return False
 
     def _running(self) -> list[_Process]:
         return [process for process in self._processes if process.addresses is not None]

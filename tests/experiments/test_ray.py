@@ -185,6 +185,49 @@ def test_without_ray_the_launcher_says_how_to_get_it(tmp_path):
     assert "Traceback" not in command.output
 
 
+HOLDING = """
+import os, sys, time
+import ray
+from acme_impala.experiments import ray_cluster
+
+class Holder:
+    def holds(self):
+        return True
+
+with ray_cluster.connected(ray_cluster.RayOptions(), {"actor": 2}):
+    holder = ray.remote(num_cpus=ray.cluster_resources()["CPU"])(Holder).remote()
+    assert ray.get(holder.holds.remote())
+    print("address", ray.get_runtime_context().gcs_address, flush=True)
+    while not os.path.exists(sys.argv[1]):
+        time.sleep(0.1)
+    ray.kill(holder)
+    time.sleep(600)
+"""
+
+
+def test_it_waits_for_what_others_hold_and_ends_when_told_to_meanwhile(tmp_path):
+    holding = Command(tmp_path / "holding", "-c", HOLDING, tmp_path / "release")
+    try:
+        holding.wait_until(lambda: "address" in holding.output)
+        address = holding.output.split("address ")[1].split()[0]
+        flags = ("--launcher=ray", f"--ray_address={address}", "--num_actors=1")
+
+        told = train(tmp_path / "told", *flags)
+        told.wait_until(lambda: "Waits for room on the Ray cluster for" in told.output)
+        status, _ = told.stop(signal.SIGTERM)
+        assert status == ENDED_EARLY
+        assert "Traceback" not in told.output
+
+        waiting = train(tmp_path / "waiting", *flags, "--num_frames=1000")
+        waiting.wait_until(lambda: "Waits for room on the Ray cluster for" in waiting.output)
+        (tmp_path / "release").touch()
+        assert waiting.wait() == 0
+        assert_balanced(RunDirectory(str(tmp_path / "waiting" / "run")))
+    finally:
+        holding.stop(signal.SIGINT)
+    assert wait_until_gone(holding) == []
+
+
 def test_the_package_does_not_import_ray():
     code = "import acme_impala.experiments, sys; sys.exit('ray' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
