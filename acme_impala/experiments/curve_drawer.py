@@ -1,7 +1,6 @@
 """The learning curve, drawn anew while a run goes on."""
 
 import importlib
-import threading
 import time
 
 from acme_impala import environments
@@ -9,6 +8,7 @@ from acme_impala.experiments import learning_curve
 from acme_impala.experiments.config import ExperimentConfig
 from acme_impala.experiments.processes import POLL_SECONDS
 from acme_impala.experiments.run_directory import RunDirectory
+from acme_impala.experiments.watcher import Watcher
 
 # Of the time, at most: an evaluation may be over in less than its picture takes.
 _SHARE = 0.05
@@ -16,34 +16,21 @@ _SHARE = 0.05
 _MODULES = ("matplotlib.figure", "matplotlib.backends.backend_agg")
 
 
-class CurveDrawer:
+class CurveDrawer(Watcher):
     """Draws the learning curve after evaluations, in a thread, and by the end of a run.
 
     In the process that launches, for it has time: where actors are, a picture takes Python's lock
     from them. Evaluations that follow each other quickly share a picture.
-
-    Use as a context manager.
     """
 
     def __init__(self, directory: RunDirectory, config: ExperimentConfig):
+        super().__init__("curve_drawer")
         self._directory = directory
         self._title = getattr(config.environment_factory, "name", "")
         self._tasks = environments.task_names(config.environment_factory)
         self._drawn: int | None = None  # What `_logged` gave when the picture was begun.
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="curve_drawer", daemon=True)
 
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._stop.set()
-        self._thread.join()
-        if self._drawn != self._logged():
-            self._draw()
-
-    def _run(self):
+    def _watch(self):
         for module in _MODULES:
             importlib.import_module(module)
         pause = POLL_SECONDS
@@ -53,6 +40,10 @@ class CurveDrawer:
                 begin = time.monotonic()
                 self._draw()
                 pause = max(pause, (time.monotonic() - begin) / _SHARE)
+
+    def _conclude(self):
+        if self._drawn != self._logged():
+            self._draw()
 
     def _draw(self):
         self._drawn = self._logged()

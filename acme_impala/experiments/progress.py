@@ -3,33 +3,30 @@
 import os
 import pathlib
 import sys
-import threading
 import time
 from collections.abc import Mapping
 
 from acme_impala.experiments import logs, statuses
 from acme_impala.experiments.run_directory import RunDirectory
+from acme_impala.experiments.watcher import Watcher
 
 _BAR = 24  # Characters.
 _PERIOD_SECONDS = 30.0  # Where the output is no terminal.
 _TAIL = 4096  # Bytes; a row is some hundred.
 
 
-class LiveLine:
+class LiveLine(Watcher):
     """One line in the terminal that is written over once a second while a run goes on.
 
     It reads the logs, so it is the same for threads, processes and a single loop. Where the output
     is no terminal a line is printed every thirty seconds, and when a node begins to stall.
-
-    Use as a context manager.
     """
 
     def __init__(self, directory: RunDirectory, num_frames: int):
+        super().__init__("live_line")
         self._directory = directory
         self._num_frames = num_frames
         self._terminal = sys.stdout.isatty()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="live_line", daemon=True)
         self._samples: list[tuple[float, float]] = []  # (seconds, frames) of the last minute or so
         self._width = 0
         self._stalled: str | None = None  # The node that stalled when the last line was printed.
@@ -37,15 +34,9 @@ class LiveLine:
     def __enter__(self):
         learner = tail_row(self._directory.logs / "learner.csv")  # Of the start before this one.
         self._samples = [(time.monotonic(), float(learner[logs.FRAMES]) if learner else 0.0)]
-        self._thread.start()
-        return self
+        return super().__enter__()
 
-    def __exit__(self, *_):
-        self._stop.set()
-        self._thread.join()
-        self._print(last=True)
-
-    def _run(self):
+    def _watch(self):
         next_time = time.monotonic() + _PERIOD_SECONDS
         while not self._stop.wait(1.0):
             stall = statuses.first_stalled(statuses.read(self._directory.status))
@@ -54,6 +45,9 @@ class LiveLine:
                 self._stalled = stalled
                 self._print(stall)
                 next_time = time.monotonic() + _PERIOD_SECONDS
+
+    def _conclude(self):
+        self._print(last=True)
 
     def _print(self, stall: statuses.Stall | None = None, last: bool = False):
         parts = [f"{stall.node} stalls ({stall.seconds:.0f} s)"] if stall else []

@@ -1,11 +1,11 @@
 """The history of a program's statuses, as CSV and for TensorBoard."""
 
-import threading
 import time
 
 from acme_impala.experiments import logs, statuses
 from acme_impala.experiments.progress import tail_row
 from acme_impala.experiments.run_directory import RunDirectory
+from acme_impala.experiments.watcher import Watcher
 
 _NAME = "status"
 _PERIOD_SECONDS = 10.0
@@ -13,36 +13,27 @@ _PERIOD_SECONDS = 10.0
 _NUMBERS = ("restarts", "heartbeat_seconds", "per_second", "unmoved_seconds", "stalls")
 
 
-class StatusLog:
+class StatusLog(Watcher):
     """Logs every node's status every ten seconds, in a thread, while a program runs.
 
     `logs/status.csv` has a row for each node and time. Whether it is the one that stalls first is
     in `stalls`, 0 or 1.
-
-    Use as a context manager.
     """
 
     def __init__(self, directory: RunDirectory):
+        super().__init__("status_log")
         self._directory = directory
         self._table = logs.CSVLogger(directory.logs / f"{_NAME}.csv")
         self._curves = logs.TensorBoardLogger(directory.tensorboard / _NAME, label=_NAME)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="status_log", daemon=True)
 
-    def __enter__(self):
-        self._thread.start()
-        return self
+    def _watch(self):
+        while not self._stop.wait(_PERIOD_SECONDS):
+            self.write()
 
-    def __exit__(self, *_):
-        self._stop.set()
-        self._thread.join()
+    def _conclude(self):
         self.write()
         self._table.close()
         self._curves.close()
-
-    def _run(self):
-        while not self._stop.wait(_PERIOD_SECONDS):
-            self.write()
 
     def write(self):
         """Logs how all nodes are."""
