@@ -1,6 +1,7 @@
 """The flags of agent and network, which several commands share."""
 
 import dataclasses
+import re
 
 from absl import flags
 
@@ -21,7 +22,7 @@ flags.DEFINE_enum("core", None, list(networks.CORES), "The network's core.")
 flags.DEFINE_list("hidden_sizes", None, "Units of the MLP torso's layers.")
 
 # The hyperparameters, by their names in IMPALAConfig; those not given are the preset's.
-_INTEGERS = ("unroll_length", "batch_size", "queue_size", "max_policy_lag")
+_INTEGERS = ("unroll_length", "batch_size", "queue_size", "max_policy_lag", "actor_lag")
 _NUMBERS = ("discount", "lambda_", "reward_scale", "baseline_cost")
 _OPTIONAL_NUMBERS = (
     "clip_rho_threshold",
@@ -31,33 +32,48 @@ _OPTIONAL_NUMBERS = (
     "popart_step_size",
 )
 _SCHEDULES = ("learning_rate", "entropy_cost")
-for _name in _INTEGERS:
-    flags.DEFINE_integer(_name, None, f"{_name} of IMPALAConfig.")
-for _name in _NUMBERS:
-    flags.DEFINE_float(_name, None, f"{_name} of IMPALAConfig.")
-for _name in _OPTIONAL_NUMBERS:
-    flags.DEFINE_string(_name, None, f"{_name} of IMPALAConfig: a number, or 'none'.")
-for _name in _SCHEDULES:
-    flags.DEFINE_string(
-        _name, None, f"{_name} of IMPALAConfig: a number, or two as in 1e-3:0 to anneal it."
-    )
-flags.DEFINE_integer("actor_lag", None, "actor_lag of IMPALAConfig.")
-flags.DEFINE_enum("correction", None, CORRECTIONS, "correction of IMPALAConfig.")
 # And of ReplayConfig, with this before their names.
 _REPLAY = "replay_"
-flags.DEFINE_float("replay_fraction", None, "Of each batch, learned again.")
-flags.DEFINE_integer("replay_capacity", None, "Unrolls that the replay table holds.")
-flags.DEFINE_integer("replay_min_size", None, "Unrolls in it before learning starts.")
-flags.DEFINE_enum("replay_sampler", None, SELECTORS, "Which unroll is replayed.")
-flags.DEFINE_enum("replay_remover", None, SELECTORS, "Which one goes when the table is full.")
-flags.DEFINE_bool("replay_single_unrolls", None, "Draw each unroll by itself.")
-flags.DEFINE_float("replay_priority_exponent", None, "Of a prioritized sampler or remover.")
-flags.DEFINE_enum("replay_priority", None, PRIORITIES, "What makes an unroll's priority.")
-flags.DEFINE_integer("replay_max_times_sampled", None, "Unrolls replayed so often go.")
-flags.DEFINE_float("replay_samples_per_insert", None, "Kept by Reverb's rate limiter.")
-flags.DEFINE_float("replay_error_buffer", None, "By how much that may be off in between.")
-flags.DEFINE_string("reward_clipping", None, "abs_one, soft_asymmetric or none.")
-flags.DEFINE_enum("optimizer", None, ["rmsprop", "adam"], "With its usual settings.")
+
+
+def _described(config: type) -> dict[str, str]:
+    """What a config's docstring says of each of its fields."""
+    fields = re.findall(r"^ {8}(\w+): (.*(?:\n {12}.*)*)", config.__doc__ or "", re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in fields}
+
+
+_HELP = _described(IMPALAConfig)
+_REPLAY_HELP = _described(ReplayConfig)
+for _name in _INTEGERS:
+    flags.DEFINE_integer(_name, None, _HELP[_name])
+for _name in _NUMBERS:
+    flags.DEFINE_float(_name, None, _HELP[_name])
+for _name in _OPTIONAL_NUMBERS:
+    flags.DEFINE_string(_name, None, f"{_HELP[_name]} A number, or 'none'.")
+for _name in _SCHEDULES:
+    flags.DEFINE_string(
+        _name, None, f"{_HELP[_name]} A number, or two as in 1e-3:0 to anneal it over the run."
+    )
+flags.DEFINE_enum("correction", None, CORRECTIONS, _HELP["correction"])
+flags.DEFINE_string("reward_clipping", None, _HELP["reward_clipping"])
+flags.DEFINE_enum(
+    "optimizer", None, ["rmsprop", "adam"], "With the settings that are its own here."
+)
+for _name, _define in {
+    "fraction": flags.DEFINE_float,
+    "capacity": flags.DEFINE_integer,
+    "min_size": flags.DEFINE_integer,
+    "single_unrolls": flags.DEFINE_bool,
+    "priority_exponent": flags.DEFINE_float,
+    "max_times_sampled": flags.DEFINE_integer,
+    "samples_per_insert": flags.DEFINE_float,
+    "error_buffer": flags.DEFINE_float,
+}.items():
+    _define(_REPLAY + _name, None, _REPLAY_HELP[_name])
+for _name, _known in {
+    "sampler": SELECTORS, "remover": SELECTORS, "priority": PRIORITIES
+}.items():  # fmt: skip
+    flags.DEFINE_enum(_REPLAY + _name, None, _known, _REPLAY_HELP[_name])
 
 
 def make_preset(environment_name: str) -> presets.Preset:
@@ -86,7 +102,7 @@ def make_agent(preset: presets.Preset) -> IMPALAConfig:
         ValueError: a flag's value is impossible; the message says what would do.
     """
     names = (*_INTEGERS, *_NUMBERS, *_OPTIONAL_NUMBERS, *_SCHEDULES)
-    names += ("reward_clipping", "optimizer", "actor_lag", "correction")
+    names += ("reward_clipping", "optimizer", "correction")
     given = {name: getattr(FLAGS, name) for name in names if getattr(FLAGS, name) is not None}
     for name in (*_OPTIONAL_NUMBERS, *_SCHEDULES):
         if name in given:

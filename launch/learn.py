@@ -40,6 +40,7 @@ from acme_impala.experiments.progress import LiveLine
 from acme_impala.experiments.threads import use_threads
 
 FLAGS = flags.FLAGS
+flags.adopt_module_key_flags(hyperparameters)  # For --help.
 
 flags.DEFINE_string("recording", None, "The directory that launch/record.py wrote.", required=True)
 flags.DEFINE_string("workdir", None, "Run directory; the default is a new one in runs/.")

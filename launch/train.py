@@ -42,6 +42,7 @@ from acme_impala.experiments.cores import num_cores
 from acme_impala.experiments.threads import use_threads
 
 FLAGS = flags.FLAGS
+flags.adopt_module_key_flags(hyperparameters)  # For --help.
 
 flags.DEFINE_string(
     "env",
@@ -68,9 +69,9 @@ flags.DEFINE_multi_string(
     "or resources that the cluster's hosts were given. May be repeated.",
 )
 flags.DEFINE_integer(
-    "max_deaths", 5, "On a Ray cluster: so many deaths of one process end the run,"
+    "max_deaths", 5, "On a Ray cluster: so many deaths of one process, in --deaths_seconds, end it."
 )
-flags.DEFINE_float("deaths_seconds", 600.0, "if they happen within so many seconds.")
+flags.DEFINE_float("deaths_seconds", 600.0, "On a Ray cluster: see --max_deaths.")
 flags.DEFINE_bool(
     "private", False, "In a network namespace of its own, which nothing outside can connect to."
 )

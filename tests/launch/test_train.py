@@ -1,15 +1,18 @@
 """launch/train.py as its users meet it: what it trains with, and what it refuses."""
 
+import dataclasses
 import json
+import re
 import subprocess
 import sys
 
 import psutil
 import pytest
 
-from acme_impala import Adam, LinearSchedule, RMSProp
+from acme_impala import Adam, IMPALAConfig, LinearSchedule, RMSProp
 from acme_impala.environments import EnvironmentFactory, LabOptions
 from acme_impala.experiments import run_directory, stored_run
+from acme_impala.replay_config import ReplayConfig
 
 from ..experiments.runs import ROOT, catch_config
 from .running import run_commands
@@ -330,3 +333,15 @@ def test_the_command_itself_refuses_and_its_status_says_so(tmp_path):
     assert "discount must be in [0, 1], got 2.0" in result.stderr
     assert "Traceback" not in result.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_help_says_of_every_setting_what_it_is():
+    command = [sys.executable, "launch/train.py", "--help"]
+    text = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout
+    without = {"replay", "max_nonfinite_batches", "frames_per_step"}
+    names = {field.name for field in dataclasses.fields(IMPALAConfig)} - without
+    names |= {f"replay_{field.name}" for field in dataclasses.fields(ReplayConfig)}
+    names |= {"env", "num_frames", "preset", "seed", "torso", "core", "hidden_sizes"}
+    described = dict(re.findall(r"^  --(?:\[no\])?(\w+):\s+(\S.*)", text, re.MULTILINE))
+    assert names <= set(described)
+    assert described["batch_size"] == "B, unrolls in a batch."
