@@ -18,7 +18,7 @@ import reverb
 from acme_impala import environments, replay
 from acme_impala.acting import NewestVariables
 from acme_impala.experiments.host_weights import HostVariables
-from acme_impala.experiments.processes import Remote
+from acme_impala.experiments.remote import Remote
 from acme_impala.types import VARIABLE_NAMES
 from benchmarks.scale.setting import Addresses, Setting, Way
 from benchmarks.tasks import Task

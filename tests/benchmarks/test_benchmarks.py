@@ -56,3 +56,9 @@ def test_unknown_names_are_refused():
     done = run("--parts=policy,replay")
     assert done.returncode == 1
     assert "--parts=policy,replay: there are environment, policy, " in done.stderr
+
+
+def test_numbers_of_simulated_actors_must_ascend():
+    done = run("--actors=100,10", module="benchmarks.scale")
+    assert done.returncode == 1
+    assert "--actors=100,10: give ascending numbers" in done.stderr

@@ -7,7 +7,6 @@ from benchmarks.scale import report
 from benchmarks.scale.setting import Setting, Way
 from benchmarks.scale.simulation import simulate
 from benchmarks.tasks import TASKS
-from tests.benchmarks.test_benchmarks import run
 
 
 @pytest.mark.parametrize("max_age", [None, 0.0])
@@ -24,9 +23,3 @@ def test_every_unroll_is_taken_and_weights_are_sent_once_a_host(max_age):
     # Two hosts; counted at moments in between.
     assert (measured["sent_per_version"] <= 3) == (max_age is not None)
     assert len(report.show([measured]).splitlines()) == 2
-
-
-def test_numbers_of_actors_must_ascend():
-    done = run("--actors=100,10", module="benchmarks.scale")
-    assert done.returncode == 1
-    assert "--actors=100,10: give ascending numbers" in done.stderr
