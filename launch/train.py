@@ -16,9 +16,8 @@ import signal
 import sys
 
 ENDED_EARLY = os.EX_TEMPFAIL  # The exit status of a run that was told to end: 75.
-# Nothing has begun that should end in order.
-signal.signal(signal.SIGINT, signal.SIG_DFL)
-signal.signal(signal.SIGTERM, lambda *_: os._exit(ENDED_EARLY))
+for number in (signal.SIGINT, signal.SIGTERM):  # Nothing has begun that should end in order.
+    signal.signal(number, lambda *_: os._exit(ENDED_EARLY))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow is talkative when imported.
 import acme_impala  # Before TensorFlow: it turns on the kernels that TensorFlow leaves off.
 

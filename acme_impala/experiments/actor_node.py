@@ -4,6 +4,7 @@ import contextlib
 import functools
 import threading
 import time
+from collections.abc import Mapping
 
 import acme
 import launchpad as lp
@@ -153,18 +154,23 @@ class TaskLog:
     def __init__(self, directory: RunDirectory, task: str, node: str):
         self._logger = logs.make_logger(directory, logs.task_node(task, node))
         self._window = playing.EpisodeWindow(logs.LOG_SECONDS)
+        self._learner_frames = 0.0
         self._lock = threading.Lock()
 
     def close(self):
-        """Closes the log."""
+        """Logs the episodes since the last row, and closes the log."""
+        self._write(self._window.take())
         self._logger.close()
 
     def record(self, num_steps: int, episodes: list[playing.Episode], learner_frames: float):
         """Takes note of agent steps and of the episodes that have ended with them."""
         with self._lock:
-            summary = self._window.add(num_steps, episodes)
-            if summary:
-                self._logger.write({**summary, logs.FRAMES: learner_frames, "time": time.time()})
+            self._learner_frames = learner_frames
+            self._write(self._window.add(num_steps, episodes))
+
+    def _write(self, summary: Mapping[str, float] | None):
+        if summary:
+            self._logger.write({**summary, logs.FRAMES: self._learner_frames, "time": time.time()})
 
 
 class ActingRecorder:
@@ -184,7 +190,7 @@ class ActingRecorder:
         self._window = window
         self._steps = self._episodes = self._unrolls = self._environments_lost = 0
         self._lock = threading.Lock()
-        self.learner_frames = 0.0  # As it was last told.
+        self._counts: Mapping[str, float] = {}  # As they were last told.
 
     def record(
         self,
@@ -204,8 +210,15 @@ class ActingRecorder:
         with self._lock:
             self._record(num_steps, episodes, unrolls_written, environments_lost)
 
+    @property
+    def learner_frames(self) -> float:
+        """Environment frames that the learner has learned from, as was last told."""
+        return self._counts.get("learner_frames", 0.0)
+
     def close(self):
-        """Closes the log."""
+        """Logs the episodes since the last row, and closes the log."""
+        if self._counts:
+            self._write(self._window.take())
         self._logger.close()
 
     def _record(
@@ -220,7 +233,7 @@ class ActingRecorder:
         summary = self._window.add(num_steps, episodes)
         if unrolls_written == self._unrolls and not summary:
             return
-        counts = self._counter.increment(
+        self._counts = self._counter.increment(
             steps=self._steps,
             frames=self._steps * self._frames_per_step,
             episodes=self._episodes,
@@ -229,14 +242,16 @@ class ActingRecorder:
         )
         self._steps, self._episodes, self._unrolls = 0, 0, unrolls_written
         self._environments_lost = environments_lost
-        self.learner_frames = counts["learner_frames"]
+        self._write(summary)
+
+    def _write(self, summary: Mapping[str, float] | None):
         if summary:
             self._logger.write(
                 {
                     **summary,
-                    logs.FRAMES: counts["learner_frames"],
-                    "actor_frames": counts["actor_frames"],
-                    "actor_environments_lost": counts["actor_environments_lost"],
+                    logs.FRAMES: self._counts["learner_frames"],
+                    "actor_frames": self._counts["actor_frames"],
+                    "actor_environments_lost": self._counts["actor_environments_lost"],
                     "time": time.time(),
                 }
             )

@@ -79,11 +79,15 @@ def _draw(
         axes.plot(frames, _column(evaluations, column), _MARKED, color="C0", label="evaluation")
         if range_:
             low, high = (_column(evaluations, name) for name in range_)
-            axes.fill_between(frames, low, high, color="C0", alpha=0.2, linewidth=0)
+            axes.fill_between(
+                frames, low, high, color="C0", alpha=0.2, linewidth=0, label="its episodes' range"
+            )
     axes.set(xlabel="environment frames", ylabel="return", title=title)
     axes.grid(alpha=0.3)
     if training or evaluations:
         axes.legend(loc="lower right")
+    else:
+        axes.text(0.5, 0.5, "No episode has ended yet.", transform=axes.transAxes, ha="center")
 
 
 def _draw_suite(axes: Any, evaluations: Sequence[dict[str, str]]):

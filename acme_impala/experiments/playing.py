@@ -177,12 +177,16 @@ class EpisodeWindow:
         """Counts agent steps and the episodes that they ended; a summary when one is due."""
         self._steps += num_steps
         self._episodes += episodes
-        now = self._clock()
-        if not episodes or now - self._start < self._period:
+        is_due = episodes and self._clock() - self._start >= self._period
+        return self.take() if is_due else None
+
+    def take(self) -> Mapping[str, float] | None:
+        """Gives a summary, due or not, and begins anew; None: no episode has ended."""
+        if not self._episodes:
             return None
         elapsed = time.monotonic() - self._start_time
         summary = {**summarize(self._episodes), "steps_per_second": self._steps / elapsed}
-        self._start, self._start_time = now, time.monotonic()
+        self._start, self._start_time = self._clock(), time.monotonic()
         self._episodes, self._steps = [], 0
         return summary
 

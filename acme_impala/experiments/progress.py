@@ -39,6 +39,7 @@ class LiveLine(Watcher):
     def _watch(self):
         next_time = time.monotonic() + _PERIOD_SECONDS
         while not self._stop.wait(1.0):
+            self._look()
             stall = statuses.first_stalled(statuses.read(self._directory.status))
             stalled = stall and stall.node
             if self._terminal or stalled != self._stalled or time.monotonic() >= next_time:
@@ -60,15 +61,24 @@ class LiveLine(Watcher):
         else:
             print(line, flush=True)
 
-    def _line(self) -> str:
+    def _look(self) -> Mapping[str, str] | None:
+        """Takes a sample of how far the run is; returns the learner's newest row."""
         learner = tail_row(self._directory.logs / "learner.csv")
+        if learner:
+            now, frames = time.monotonic(), float(learner[logs.FRAMES])
+            recent = [sample for sample in self._samples if now - sample[0] < 70]
+            if all(sample[1] == frames for sample in recent):
+                recent = []  # Before the first step a run is starting, which is not its speed.
+            self._samples = [*recent, (now, frames)]
+        return learner
+
+    def _line(self) -> str:
+        learner = self._look()
         if not learner:
             return ""
-        frames = float(learner[logs.FRAMES])
-        now = time.monotonic()
-        self._samples = [s for s in self._samples if now - s[0] < 70] + [(now, frames)]
         first_time, first_frames = self._samples[0]
-        elapsed = now - first_time
+        last_time, frames = self._samples[-1]
+        elapsed = last_time - first_time
         speed = (frames - first_frames) / elapsed if elapsed > 0 else 0.0
         done = min(1.0, frames / self._num_frames)
         left = (self._num_frames - frames) / speed if speed > 0 else None

@@ -28,7 +28,9 @@ from acme_impala.experiments.progress import LiveLine
 from acme_impala.experiments.seeds import seeds
 from acme_impala.experiments.table_log import TableLog
 
-ROWS_PER_EVALUATION = 10
+# Environment frames between rows of a log: a tenth of an evaluation's period, and at most this.
+_MOST_FRAMES_PER_ROW = 1000
+_ROWS_PER_EVALUATION = 10
 
 
 def run_experiment(
@@ -70,7 +72,8 @@ def _run(
     directory, found = prepared.directory, prepared.checkpoint
     counter = make_counter(found.counts if found else {})
     # Rows are written by frames, not by seconds, so that the same seed gives the same logs.
-    log_period = max(1, config.evaluation_period // ROWS_PER_EVALUATION)
+    log_period = config.evaluation_period // _ROWS_PER_EVALUATION
+    log_period = max(1, min(log_period, _MOST_FRAMES_PER_ROW))
     acted = 0  # Environment frames.
     learner_logger = logs.make_logger(
         directory, "learner", every=log_period, clock=lambda: learner.frames

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import cv2
 import numpy as np
+import tqdm
 from PIL import Image
 
 _HEIGHT = 400  # Pixels that a video has at least.
@@ -17,6 +18,8 @@ _GIF_PERIOD = 20  # Milliseconds, the shortest that viewers keep to.
 
 def write(path: str | os.PathLike, screens: Iterable[np.ndarray], screens_per_second: float):
     """Writes a video, a frame for each screen, enlarged by a whole number where it is small.
+
+    A hundredth of a second a screen, for an MP4; so a bar shows how far it is.
 
     An MP4 is the choice for long episodes. A GIF has the very colours where there are up to 256 in
     a screen; it shows at most 50 screens a second, so that an Atari game takes a fifth longer in
@@ -38,7 +41,8 @@ def write(path: str | os.PathLike, screens: Iterable[np.ndarray], screens_per_se
         raise ValueError(
             f"{path.parent} is no directory to write {path.name!r} into: make it first."
         )
-    frames = map(_enlarged, screens)
+    shown = tqdm.tqdm(screens, desc=f"Video {path.name}", unit=" screens", unit_scale=True)
+    frames = map(_enlarged, shown)
     if path.suffix == ".mp4":
         _write_mp4(path, frames, screens_per_second)
     else:

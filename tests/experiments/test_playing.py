@@ -173,6 +173,15 @@ def test_a_window_may_go_by_another_clock_than_time():
     assert [s["episodes"] for s in summaries if s] == [10, 10, 10]
 
 
+def test_what_a_window_has_gathered_can_be_taken_before_it_is_due():
+    window = playing.EpisodeWindow(1000.0)
+    assert window.take() is None
+    window.add(1, [Episode(1.0, 2, 1.0)])
+    window.add(1, [Episode(3.0, 2, 3.0)])
+    assert window.take()["episode_return"] == 2.0
+    assert window.take() is None
+
+
 def test_a_window_of_no_length_gives_every_episode():
     window = playing.EpisodeWindow(0.0)
     for value in (1.0, 2.0):
