@@ -8,6 +8,9 @@ ALONE := tests/experiments/test_program.py
 FAULTS := $(addprefix tests/experiments/test_,nodes.py killed_replay.py ray.py stalls.py \
 	private_network.py three_hosts.py) tests/benchmarks/test_scale.py
 
+# Else a folder of the package's name, such as a clone beside a script, would hide the package.
+PATH_WINS := --config-settings editable_mode=compat
+
 .PHONY: demo test faults chaos bench venv lock clean
 
 demo: venv
@@ -37,7 +40,7 @@ venv: $(VENV)/.installed
 $(VENV)/.installed: requirements.lock setup.cfg pyproject.toml tools/find_python
 	python="$$(sh tools/find_python)" && rm -rf $(VENV) && "$$python" -m venv $(VENV)
 	$(PYTHON) -m pip install --quiet --no-compile --requirement requirements.lock
-	$(PYTHON) -m pip install --quiet --no-deps --no-build-isolation --editable .
+	$(PYTHON) -m pip install --quiet --no-deps --no-build-isolation $(PATH_WINS) --editable .
 	$(PYTHON) -m compileall -q -j 0 $(VENV)/lib  # On all cores; pip would compile on one.
 	touch $@
 

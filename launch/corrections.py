@@ -1,6 +1,6 @@
 """Compares the off-policy corrections (section 5.2.2): the paper's table 2 and figure E.1.
 
-    python launch/corrections.py --workdir=runs/corrections --output=docs
+    python launch/corrections.py --workdir=runs/corrections
 
 Table 2: every correction, with and without replay. Figure E.1: every correction with its actors
 held behind the learner. Each run is one of launch/train.py in one process (--launcher=in_process),

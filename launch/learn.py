@@ -1,6 +1,6 @@
 """Learns from a recording alone, without an environment: off-policy, by V-trace.
 
-    python launch/learn.py --recording=recordings/demo --workdir=runs/from_demo --num_frames=500000
+    python launch/learn.py --recording=recordings/pong --workdir=runs/from_pong --num_frames=500000
 
 The recording is gone through again and again. The exit status is launch/train.py's: 75 where Ctrl-C
 or SIGTERM have ended it early, and the same command with the same workdir goes on. What was learned
@@ -23,6 +23,7 @@ import acme_impala  # Before TensorFlow: it turns on the kernels that TensorFlow
 from absl import app, flags
 from acme.utils import counting
 
+import hints
 import hyperparameters
 from acme_impala import IMPALALearner, networks, replay
 from acme_impala.config import IMPALAConfig
@@ -148,7 +149,7 @@ def main(_):
     except (ValueError, ImportError) as error:
         sys.exit(str(error))
     print(f"Logs:           {pathlib.Path(config.workdir) / 'logs'}")
-    print(f"Evaluate it:    python launch/evaluate.py --workdir={config.workdir}")
+    print(f"Evaluate it:    {hints.python()} launch/evaluate.py --workdir={config.workdir}")
     if not finished:
         print(f"Ended early. The same command with --workdir={config.workdir} goes on from here.")
         sys.exit(os.EX_TEMPFAIL)

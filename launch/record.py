@@ -1,6 +1,6 @@
 """Records the unrolls of a trained policy, for launch/learn.py or for others to learn from.
 
-    python launch/record.py --workdir=runs/demo --recording=recordings/demo --num_frames=100000
+    python launch/record.py --workdir=runs/pong --recording=recordings/pong --num_frames=100000
 
 A recording is a directory of TFRecord files and a recording.json that says how to read them:
 acme_impala/replay/recording.py has the form, and why it is that.
@@ -23,6 +23,7 @@ import tensorflow as tf
 import tqdm
 from absl import app, flags
 
+import hints
 from acme_impala import acting, environments, networks, replay
 from acme_impala.experiments import checkpointing, open_ports, private_network, stored_run
 
@@ -151,7 +152,7 @@ def main(_):
     except (ValueError, ImportError) as error:
         sys.exit(str(error))
     print(f"{frames} environment frames in {FLAGS.recording}")
-    print(f"Learn from it:  python launch/learn.py --recording={FLAGS.recording}")
+    print(f"Learn from it:  {hints.python()} launch/learn.py --recording={FLAGS.recording}")
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ import acme_impala  # Before TensorFlow: it turns on the kernels that TensorFlow
 # ruff: isort: split
 from absl import app, flags, logging
 
+import hints
 import hyperparameters
 from acme_impala import environments, experiments
 from acme_impala.environments import AtariOptions, LabOptions
@@ -206,6 +207,9 @@ def main(_):
     except (ValueError, ImportError, experiments.NodeFailedError) as error:
         sys.exit(str(error))
     directory = run_directory.RunDirectory(config.workdir)
+    if not any(directory.checkpoints.iterdir()):
+        print(f"Ended before the first step. Start it again with --workdir={config.workdir}.")
+        sys.exit(ENDED_EARLY)
     evaluation = progress.tail_row(directory.logs / "evaluator.csv")
     mean = float(evaluation["episode_return"]) if evaluation else None
     if evaluation:
@@ -215,9 +219,10 @@ def main(_):
         )
     print(f"Accounts:       {accounts.describe(directory)}")
     print(f"Learning curve: {directory.learning_curve}")
-    print(f"Logs:           {directory.logs} (tensorboard --logdir {directory.tensorboard})")
+    tensorboard = f"{hints.python()} -m tensorboard.main --logdir={directory.tensorboard}"
+    print(f"Logs:           {directory.logs} ({tensorboard})")
     print(f"Checkpoints:    {directory.checkpoints}")
-    print(f"Evaluate it:    python launch/evaluate.py --workdir={config.workdir}")
+    print(f"Evaluate it:    {hints.python()} launch/evaluate.py --workdir={config.workdir}")
     learner = progress.tail_row(directory.logs / "learner.csv")
     finished = learner is not None and float(learner["frames"]) >= config.num_frames
     target = config.target_return
