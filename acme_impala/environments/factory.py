@@ -29,6 +29,7 @@ from acme_impala.environments.wrappers import (
 Vectorization = Literal["auto", "list", "sync", "async", "vector_entry_point"]
 VECTORIZATIONS = ("auto", "list", "sync", "async", "vector_entry_point")
 _KINDS = ("gym", "atari", "dmlab")
+_WHOLE_NAMES = ("catch", "memory")
 _NAMES = "'gym:<Gymnasium id>', 'atari:<game>', 'dmlab:<level>', 'catch' and 'memory'"
 
 
@@ -65,8 +66,11 @@ class EnvironmentFactory:
                 f"got {self.vectorization!r}."
             )
         kind, colon, which = self.name.partition(":")
-        if not (self.name in ("catch", "memory") or (kind in _KINDS and which)):
-            guesses = " or ".join(f"'{kind}:{self.name}'" for kind in _KINDS)
+        if not (self.name in _WHOLE_NAMES or (kind in _KINDS and which)):
+            close = difflib.get_close_matches(self.name, _WHOLE_NAMES)
+            guesses = " or ".join(
+                repr(guess) for guess in (*close, *(f"{kind}:{self.name}" for kind in _KINDS))
+            )
             raise ValueError(
                 f"There is no environment {self.name!r}. Names are {_NAMES}."
                 + ("" if colon else f" Is it {guesses}?")

@@ -45,8 +45,9 @@ MALLOC = {
 # heap the holes that they leave behind take a third of the table again. This costs the learner's
 # tensors a few per cent of its time.
 _MALLOC_WITH_REPLAY = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": str(64 << 10)}
-# TensorFlow imports distutils, in whose place all of setuptools would come, which is 10 MiB.
-_DISTUTILS = {"SETUPTOOLS_USE_DISTUTILS": "stdlib"}
+# TensorFlow imports distutils, in whose place all of setuptools would come, which is 10 MiB; and it
+# says a page of what is none of the user's business.
+_TENSORFLOW = {"SETUPTOOLS_USE_DISTUTILS": "stdlib", "TF_CPP_MIN_LOG_LEVEL": "2"}
 
 
 class NodeFailedError(RuntimeError):
@@ -184,7 +185,7 @@ def _environments(program: lp.Program, with_replay: bool) -> dict[str, dict[str,
     def environment(is_learner: bool) -> dict[str, str]:
         malloc = _MALLOC_WITH_REPLAY if is_learner and with_replay else MALLOC
         return {
-            **{name: os.environ.get(name, value) for name, value in (malloc | _DISTUTILS).items()},
+            **{name: os.environ.get(name, value) for name, value in (malloc | _TENSORFLOW).items()},
             **({} if is_learner else {"CUDA_VISIBLE_DEVICES": "-1"}),
         }
 

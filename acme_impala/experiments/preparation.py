@@ -51,8 +51,6 @@ def prepare(
     """
     _share_gpus()
     tasks = environments.tasks_of(config.environment_factory)
-    for task in tasks:
-        _check_frames(task, config.agent.frames_per_step)
     environment_specs = [_try_out(task, config.seed) for task in tasks]
     environment_spec = environment_specs[0]
     for task, other in zip(tasks, environment_specs, strict=True):
@@ -65,6 +63,7 @@ def prepare(
                     f"network cannot act in both: {wanted} and {found}."
                     + (hint if part == "actions" else "")
                 )
+        _check_frames(task, config.agent.frames_per_step)
     with tf.device("/CPU:0"):
         network = networks.as_impala_network(config.network_factory(environment_spec))
         uses_popart = config.agent.popart_step_size is not None

@@ -21,6 +21,7 @@ from .running import run_commands
 REFUSED = {
     "no environment": ([], "Flag --env must have a value other than None"),
     "an unknown kind of environment": (["--env=pong"], "There is no environment 'pong'"),
+    "a name that is nearly one": (["--env=cach"], "Is it 'catch' or 'gym:cach' or"),
     "an unknown Gymnasium id": (["--env=gym:CartPole-v9"], "There is no environment 'gym:Cart"),
     "an unknown game": (["--env=atari:pinpong"], "There is no Atari game 'pinpong'"),
     "no name after the colon": (["--env=gym:"], "There is no environment 'gym:'"),
