@@ -32,8 +32,7 @@ class LiveLine(Watcher):
         self._stalled: str | None = None  # The node that stalled when the last line was printed.
 
     def __enter__(self):
-        learner = tail_row(self._directory.logs / "learner.csv")  # Of the start before this one.
-        self._samples = [(time.monotonic(), float(learner[logs.FRAMES]) if learner else 0.0)]
+        self._look()  # At what the start before this one has left.
         return super().__enter__()
 
     def _watch(self):
@@ -64,12 +63,11 @@ class LiveLine(Watcher):
     def _look(self) -> Mapping[str, str] | None:
         """Takes a sample of how far the run is; returns the learner's newest row."""
         learner = tail_row(self._directory.logs / "learner.csv")
-        if learner:
-            now, frames = time.monotonic(), float(learner[logs.FRAMES])
-            recent = [sample for sample in self._samples if now - sample[0] < 70]
-            if all(sample[1] == frames for sample in recent):
-                recent = []  # Before the first step a run is starting, which is not its speed.
-            self._samples = [*recent, (now, frames)]
+        now, frames = time.monotonic(), float(learner[logs.FRAMES]) if learner else 0.0
+        recent = [sample for sample in self._samples if now - sample[0] < 70]
+        if all(sample[1] == frames for sample in recent):
+            recent = []  # Before the first step a run is starting, which is not its speed.
+        self._samples = [*recent, (now, frames)]
         return learner
 
     def _line(self) -> str:

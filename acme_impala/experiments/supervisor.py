@@ -155,6 +155,8 @@ class Supervisor:
             seen = self._ray.get(calls)
         finally:
             probe.unlink()
+        for process in self._processes:
+            process.last_answer = time.monotonic()
         if not all(seen):
             name = self._processes[seen.index(False)].name
             raise ValueError(

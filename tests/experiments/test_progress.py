@@ -81,13 +81,15 @@ def test_the_speed_of_a_continued_run_is_of_this_start(directory):
         assert " 0 frames/s" in line._line()
 
 
-def test_the_time_that_a_run_takes_to_start_is_not_its_speed(directory):
+@pytest.mark.parametrize("before", [0, 5000])  # Of the start before this one.
+def test_the_time_that_a_run_takes_to_start_is_not_its_speed(directory, before):
     line = progress.LiveLine(directory, 10_000)
-    write(directory, "learner", learner_row(5000))
-    line._samples = [(time.monotonic() - 50, 5000.0)]
+    if before:
+        write(directory, "learner", learner_row(before))
+    line._samples = [(time.monotonic() - 50, before)]
     line._look()
     line._samples = [(seconds - 10, frames) for seconds, frames in line._samples]
-    write(directory, "learner", learner_row(7000))
+    write(directory, "learner", learner_row(before + 2000))
     assert " 200 frames/s" in line._line()
 
 
