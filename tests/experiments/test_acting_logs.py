@@ -1,23 +1,13 @@
 """What actor nodes log of their episodes: all of them, the last by the end."""
 
-import pytest
 from acme.utils import counting
 
 from acme_impala.experiments import logs, playing
 from acme_impala.experiments.actor_node import ActingRecorder, TaskLog
 from acme_impala.experiments.counts import make_counter
 from acme_impala.experiments.playing import Episode
-from acme_impala.experiments.run_directory import RunDirectory
 
 from .runs import catch_config
-
-
-@pytest.fixture
-def directory(tmp_path):
-    directory = RunDirectory(str(tmp_path))
-    directory.logs.mkdir()
-    directory.tensorboard.mkdir()
-    return directory
 
 
 def make_recorder(directory):

@@ -11,15 +11,6 @@ from PIL import Image
 
 from acme_impala.experiments import learning_curve, logs
 from acme_impala.experiments.curve_drawer import CurveDrawer
-from acme_impala.experiments.run_directory import RunDirectory
-
-
-@pytest.fixture
-def directory(tmp_path):
-    directory = RunDirectory(str(tmp_path))
-    directory.logs.mkdir()
-    directory.tensorboard.mkdir()
-    return directory
 
 
 def write_training(directory, scores, node="actor_0"):

@@ -11,14 +11,6 @@ from acme_impala.experiments import logs
 from acme_impala.experiments.run_directory import RunDirectory
 
 
-@pytest.fixture
-def directory(tmp_path):
-    directory = RunDirectory(str(tmp_path))
-    directory.logs.mkdir()
-    directory.tensorboard.mkdir()
-    return directory
-
-
 class Memory(loggers.Logger):
     """Keeps the rows it is given."""
 

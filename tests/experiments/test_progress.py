@@ -5,15 +5,6 @@ import time
 import pytest
 
 from acme_impala.experiments import logs, progress
-from acme_impala.experiments.run_directory import RunDirectory
-
-
-@pytest.fixture
-def directory(tmp_path):
-    directory = RunDirectory(str(tmp_path))
-    directory.logs.mkdir()
-    directory.tensorboard.mkdir()
-    return directory
 
 
 def write(directory, node, *rows):
