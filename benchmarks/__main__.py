@@ -58,8 +58,8 @@ def main(_):
     try:
         tasks = [TASKS[name] for name in _known("tasks", TASKS)]
         names = _known("parts", [*PARTS, END_TO_END])
-        if FLAGS.json:
-            pathlib.Path(FLAGS.json).open("a").close()  # What cannot be written shows now.
+        if FLAGS.json and not pathlib.Path(FLAGS.json).absolute().parent.is_dir():
+            raise ValueError(f"--json={FLAGS.json} is in no directory: make it first.")
         if FLAGS.acme and (missing := acme_tf.missing_packages()):
             raise ValueError(f"--acme needs {' and '.join(missing)}: pip install '.[interop]'")
         _measure_all(tasks, names)

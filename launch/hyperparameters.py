@@ -6,6 +6,7 @@ import re
 from absl import flags
 
 from acme_impala import networks
+from acme_impala.checks import require_positive_int
 from acme_impala.config import CORRECTIONS, Adam, IMPALAConfig, LinearSchedule, RMSProp
 from acme_impala.experiments import presets
 from acme_impala.replay_config import PRIORITIES, SELECTORS, ReplayConfig
@@ -70,9 +71,7 @@ for _name, _define in {
     "error_buffer": flags.DEFINE_float,
 }.items():
     _define(_REPLAY + _name, None, _REPLAY_HELP[_name])
-for _name, _known in {
-    "sampler": SELECTORS, "remover": SELECTORS, "priority": PRIORITIES
-}.items():  # fmt: skip
+for _name, _known in (("sampler", SELECTORS), ("remover", SELECTORS), ("priority", PRIORITIES)):
     flags.DEFINE_enum(_REPLAY + _name, None, _known, _REPLAY_HELP[_name])
 
 
@@ -86,10 +85,7 @@ def make_preset(environment_name: str) -> presets.Preset:
         ValueError: the number of frames is impossible.
     """
     preset_name = FLAGS.preset or presets.preset_for(environment_name)
-    if FLAGS.num_frames < 1:
-        raise ValueError(
-            f"num_frames must be a whole number of at least 1, got {FLAGS.num_frames}."
-        )
+    require_positive_int("num_frames", FLAGS.num_frames)
     if preset_name not in presets.PRESETS:
         preset_name = "classic_control"  # The environment's own name is refused later.
     return presets.PRESETS[preset_name](FLAGS.num_frames)

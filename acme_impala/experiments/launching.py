@@ -171,8 +171,11 @@ def _run_on_ray(
 @contextlib.contextmanager
 def _shown(directory: RunDirectory, config: ExperimentConfig) -> Iterator[None]:
     """Shows, draws and logs how a program is while it runs."""
-    line = LiveLine(directory, config.num_frames)
-    with CurveDrawer(directory, config), StatusLog(directory), line:
+    with (
+        CurveDrawer(directory, config),
+        StatusLog(directory),
+        LiveLine(directory, config.num_frames),
+    ):
         try:
             yield
         finally:

@@ -38,13 +38,14 @@ class LiveLine(Watcher):
     def _watch(self):
         next_time = time.monotonic() + _PERIOD_SECONDS
         while not self._stop.wait(1.0):
-            self._look()
             stall = statuses.first_stalled(statuses.read(self._directory.status))
             stalled = stall and stall.node
             if self._terminal or stalled != self._stalled or time.monotonic() >= next_time:
                 self._stalled = stalled
                 self._print(stall)
                 next_time = time.monotonic() + _PERIOD_SECONDS
+            else:
+                self._look()  # As often, or the time of the start would count.
 
     def _conclude(self):
         self._print(last=True)

@@ -84,6 +84,7 @@ def test_one_evaluation(directory):
 def test_no_rows_at_all(directory):
     learning_curve.plot(directory, "catch")
     pixels = picture(directory)
+    assert pixels.std() > 0
     height, width, _ = pixels.shape
     middle = pixels[height // 3 : height * 2 // 3, width // 3 : width * 2 // 3]
     assert count(middle, (0, 0, 0)) > 20  # It says why there is nothing to see.
