@@ -17,6 +17,11 @@ def require_positive_int(name: str, value: Any):
     )
 
 
+def require_seed(seed: Any):
+    """Raises a ValueError where a seed is not a whole number of at least 0."""
+    require(is_int(seed) and seed >= 0, f"seed must be a whole number of at least 0, got {seed!r}.")
+
+
 def is_int(value: Any) -> bool:
     """Whether it is a whole number, numpy's too; a bool is none."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)

@@ -10,7 +10,7 @@ import dm_env
 from acme import specs
 
 from acme_impala import networks
-from acme_impala.checks import is_int, is_number, require, require_positive_int
+from acme_impala.checks import is_int, is_number, require, require_positive_int, require_seed
 from acme_impala.config import IMPALAConfig
 
 # Environment frames; of shorter runs most of the time would go into evaluations.
@@ -88,10 +88,7 @@ class ExperimentConfig:
             or (is_number(self.target_return) and not math.isnan(self.target_return)),
             f"target_return must be a number, got {self.target_return!r}. None sets no target.",
         )
-        require(
-            is_int(self.seed) and self.seed >= 0,
-            f"seed must be a whole number of at least 0, got {self.seed!r}.",
-        )
+        require_seed(self.seed)
         require(bool(self.workdir), "workdir must name a directory for checkpoints and logs.")
 
     @property

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from acme_impala.checks import require_seed
+
 
 class VarianceScaling(tf.keras.initializers.Initializer):
     """Uniform weights of variance `scale / fan_in`, bit-equal for equal seeds in every process.
@@ -41,6 +43,5 @@ def split_seed(seed: int, number: int) -> list[int]:
     Raises:
         ValueError: the seed is not a whole number of at least 0.
     """
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise ValueError(f"seed must be a whole number of at least 0, got {seed!r}.")
+    require_seed(seed)
     return [int(s) for s in np.random.SeedSequence(int(seed)).generate_state(number, np.uint64)]
