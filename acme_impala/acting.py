@@ -242,9 +242,9 @@ class IMPALABatchActor(acme.Worker):
         return self._writer.steps_in_hand
 
     @property
-    def steps_dropped(self) -> int:
+    def steps_dropped_restart(self) -> int:
         """Agent steps of unrolls that were dropped because an environment was lost."""
-        return self._writer.steps_dropped
+        return self._writer.steps_dropped_restart
 
     @property
     def steps_confirmed(self) -> int:

@@ -129,9 +129,9 @@ class IMPALA(acme.Actor, acme.VariableSource):
         return self._adder.steps_in_hand
 
     @property
-    def steps_dropped(self) -> int:
+    def steps_dropped_filling(self) -> int:
         """Agent steps that were only to fill the replay table."""
-        return self._dataset.steps_dropped
+        return self._dataset.steps_dropped_filling
 
     @property
     def environments_lost(self) -> int:
@@ -141,7 +141,7 @@ class IMPALA(acme.Actor, acme.VariableSource):
     @property
     def steps_dropped_restart(self) -> int:
         """Agent steps of unrolls that were dropped because the environment was lost."""
-        return self._adder.steps_dropped
+        return self._adder.steps_dropped_restart
 
     def drain(self, seconds: float) -> int | None:
         """Ends acting and learning.

@@ -441,9 +441,9 @@ def test_the_unroll_in_hand_is_dropped_when_an_environment_is_lost(how, lost_at,
         writer.close()
     learnable = sum(int((~unroll.start_of_episode[1:]).sum()) for unroll in unrolls)
     assert writer.steps_acted == steps
-    assert learnable + writer.steps_in_hand + writer.steps_dropped == steps
+    assert learnable + writer.steps_in_hand + writer.steps_dropped_restart == steps
     # In a batch the others' steps go too, with those that they took when the one was lost.
-    assert writer.steps_dropped == number * in_hand + (number - 1) * len(lost_at)
+    assert writer.steps_dropped_restart == number * in_hand + (number - 1) * len(lost_at)
     assert len(unrolls) >= number * 6
     for unroll in unrolls:
         assert_as_acted(unroll, network)
@@ -482,7 +482,7 @@ def test_of_a_batch_in_which_one_was_lost_the_others_go_on():
         writer.flush()
         lost, other = sample(client, 2)
         writer.close()
-    assert actor.steps_dropped == 3 + 4
+    assert actor.steps_dropped_restart == 3 + 4
     assert actor.environments_lost == 1
     assert lost.start_of_episode[0]
     assert not other.start_of_episode[0]

@@ -93,7 +93,7 @@ def act(
             acted += actor.steps_acted
             confirmed += actor.steps_confirmed
             in_hand += actor.steps_in_hand
-            dropped += actor.steps_dropped
+            dropped += actor.steps_dropped_restart
         return accounts.ActorEntry(
             acted=frames * acted,
             confirmed=frames * confirmed,

@@ -153,7 +153,7 @@ class LearnerNode(acme.VariableSource):
     def _frames_taken(self) -> int:
         """Fresh environment frames that this life has learned or dropped."""
         taken = accounts.taken(self._learner.frame_counts) - self._entry.taken_before
-        return taken + self._config.agent.frames_per_step * self._dataset.steps_dropped
+        return taken + self._config.agent.frames_per_step * self._dataset.steps_dropped_filling
 
     def _actors_have_ended(self) -> bool:
         """Whether all actors that run have said their last words."""
@@ -172,7 +172,7 @@ class LearnerNode(acme.VariableSource):
             self._directory,
             self._learner,
             self._config.agent.frames_per_step,
-            self._dataset.steps_dropped,
+            self._dataset.steps_dropped_filling,
             queued,
             life=self._life,
             room=self._room,
@@ -189,7 +189,7 @@ def settle_accounts(
     directory: RunDirectory,
     learner: learning.IMPALALearner,
     frames_per_step: int,
-    steps_dropped: int,
+    steps_dropped_filling: int,
     steps_queued: int | None,
     *,
     life: int = 0,
@@ -201,13 +201,13 @@ def settle_accounts(
         directory: the run's, with the ledgers of actors and learner.
         learner: has learned, or dropped.
         frames_per_step: environment frames of an agent step.
-        steps_dropped: agent steps that were only to fill the replay table.
+        steps_dropped_filling: agent steps that were only to fill the replay table.
         steps_queued: agent steps that were written and not learned from; None: not known.
         life: of the learner's process.
         room: environment frames that fit between actors and learner.
     """
     queued = None if steps_queued is None else steps_queued * frames_per_step
-    dropped = steps_dropped * frames_per_step
+    dropped = steps_dropped_filling * frames_per_step
     total = accounts.settle(directory, life, learner.frame_counts, dropped, queued, room)
     if total and total["difference"]:
         logging.error("Frames are missing: %s", accounts.describe(directory))

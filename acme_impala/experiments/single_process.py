@@ -149,5 +149,5 @@ def _run(
         has_ended=1,
     )
     accounts.open_actors(directory, "actor_0", 0, 0).close(entry)
-    settle_accounts(directory, learner, frames_per_step, agent.steps_dropped, queued)
+    settle_accounts(directory, learner, frames_per_step, agent.steps_dropped_filling, queued)
     return evaluator.summary or {}

@@ -78,9 +78,9 @@ class UnrollAdder(adders.Adder):
         return self._writer.steps_in_hand
 
     @property
-    def steps_dropped(self) -> int:
+    def steps_dropped_restart(self) -> int:
         """Agent steps that `drop_rows` has dropped."""
-        return self._writer.steps_dropped
+        return self._writer.steps_dropped_restart
 
     @property
     def environments_lost(self) -> int:

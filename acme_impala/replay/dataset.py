@@ -39,7 +39,8 @@ class UnrollDataset(Iterator[types.Unroll]):
 
     Attributes:
         element_spec: of the batches' unrolls.
-        steps_dropped: agent steps of unrolls that were taken from the queue and are in no batch.
+        steps_dropped_filling: agent steps of unrolls that were taken from the queue and are in no
+            batch, for they were only to fill the replay table.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class UnrollDataset(Iterator[types.Unroll]):
         self.element_spec = batch_spec(signature, batch_size)
         self._queues = [_Queue(client, queue) for queue in queues]
         self._batch_size = batch_size
-        self._steps_given = self.steps_dropped = 0
+        self._steps_given = self.steps_dropped_filling = 0
         self._next_batch: futures.Future | None = None
         self._draining: list[futures.Future] = []
         self._none_waits = threading.Event()
@@ -142,7 +143,7 @@ class UnrollDataset(Iterator[types.Unroll]):
             time.sleep(0.01)
             is_complete = actors_have_ended() and self._has_taken_all()
         self.close()
-        left = self.steps_taken - self._steps_given - self.steps_dropped
+        left = self.steps_taken - self._steps_given - self.steps_dropped_filling
         return left if is_complete else None
 
     @property

@@ -127,7 +127,7 @@ class MixedDataset(UnrollDataset):
             self._fresh.append(self._take())
             self._missing -= 1
             if len(self._fresh) > num_fresh:
-                self.steps_dropped += count_steps(self._fresh.popleft())
+                self.steps_dropped_filling += count_steps(self._fresh.popleft())
 
     def _count(self, key: int) -> int:
         """Counts that an item was replayed; returns how often it was."""

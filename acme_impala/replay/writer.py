@@ -30,7 +30,7 @@ class UnrollWriter:
         steps_acted: agent steps in rows that are closed, written or not.
         steps_in_hand: those of them that no unroll was written of to learn from. Row T of an unroll
             is learned from as row 0 of the next.
-        steps_dropped: those of them that `drop_rows` has dropped.
+        steps_dropped_restart: those of them that `drop_rows` has dropped.
         steps_confirmed: those of them in unrolls that the queue is known to have taken.
         environments_lost: of all those for which `drop_rows` was called.
     """
@@ -84,8 +84,8 @@ class UnrollWriter:
         ]
         self._episodes = np.zeros(num_environments, np.int64)
         self._steps = np.zeros(num_environments, np.int64)  # Of the episode.
-        self.unrolls_written = self.steps_acted = self.steps_dropped = self.steps_confirmed = 0
-        self.environments_lost = 0
+        self.unrolls_written = self.environments_lost = 0
+        self.steps_acted = self.steps_confirmed = self.steps_dropped_restart = 0
         self.reset()
 
     def reset(self):
@@ -107,7 +107,7 @@ class UnrollWriter:
         Args:
             num_lost: environments that were lost.
         """
-        self.steps_dropped += self.steps_in_hand
+        self.steps_dropped_restart += self.steps_in_hand
         self.environments_lost += num_lost
         self.reset()
 
@@ -235,7 +235,7 @@ class UnrollWriter:
             except reverb.errors.DeadlineExceededError:
                 if should_stop():
                     return False
-        self.steps_confirmed = self.steps_acted - self.steps_dropped - self.steps_in_hand
+        self.steps_confirmed = self.steps_acted - self.steps_dropped_restart - self.steps_in_hand
         return True
 
     def where(self, environment: int = 0) -> str:

@@ -88,11 +88,11 @@ def test_learning_starts_at_the_minimum_size_and_what_only_filled_the_table_is_c
         start()
         batch = next(dataset)
         assert versions(batch)[:2].tolist() == [28, 29]
-        assert dataset.steps_dropped == 28  # Unrolls of one step.
+        assert dataset.steps_dropped_filling == 28  # Unrolls of one step.
         assert dataset.num_taken(0) == 30
         assert client.server_info()[replay.REPLAY].current_size >= 30
         assert versions(next(dataset))[:2].tolist() == [30, 31]
-        assert dataset.steps_dropped == 28
+        assert dataset.steps_dropped_filling == 28
 
 
 def test_whole_items_fill_the_table_and_the_first_batch():
@@ -100,7 +100,7 @@ def test_whole_items_fill_the_table_and_the_first_batch():
     with mixing(config, batch_size=8, unrolls_per_item=4) as (dataset, client, start):
         start()
         assert versions(next(dataset))[:4].tolist() == [28, 29, 30, 31]
-        assert dataset.steps_dropped == 28
+        assert dataset.steps_dropped_filling == 28
         assert dataset.num_taken(0) == 32
         assert client.server_info()[replay.REPLAY].max_size == 25
 
@@ -117,7 +117,7 @@ def test_by_default_nothing_is_dropped_while_the_table_fills():
     with mixing(ReplayConfig(fraction=0.75, capacity=100), 8) as (dataset, _, start):
         start()
         assert versions(next(dataset))[:2].tolist() == [0, 1]
-        assert dataset.steps_dropped == 0
+        assert dataset.steps_dropped_filling == 0
 
 
 def test_what_is_left_is_counted_to_the_last_unroll():
