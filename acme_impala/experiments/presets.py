@@ -60,7 +60,7 @@ def atari_quick(num_frames: int) -> Preset:
     rate that is high and stays so for long.
 
     Args:
-        num_frames: environment frames of the run, over which the learning rate falls; 23 million
+        num_frames: environment frames of the run, over which the learning rate falls; 16 million
             were enough for Pong.
     """
     single = atari(num_frames)
