@@ -188,20 +188,20 @@ def test_without_ray_the_launcher_says_how_to_get_it(tmp_path):
 HOLDING = """
 import os, sys, time
 import ray
-from acme_impala.experiments import ray_cluster
+from acme_impala.experiments import ray_cluster, signals
 
 class Holder:
     def holds(self):
         return True
 
-with ray_cluster.connected(ray_cluster.RayOptions(), {"actor": 2}):
+with signals.heeded() as stop, ray_cluster.connected(ray_cluster.RayOptions(), {"actor": 2}):
     holder = ray.remote(num_cpus=ray.cluster_resources()["CPU"])(Holder).remote()
     assert ray.get(holder.holds.remote())
     print("address", ray.get_runtime_context().gcs_address, flush=True)
     while not os.path.exists(sys.argv[1]):
         time.sleep(0.1)
     ray.kill(holder)
-    time.sleep(600)
+    stop.wait()
 """
 
 
