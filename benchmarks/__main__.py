@@ -58,13 +58,19 @@ def main(_):
     try:
         tasks = [TASKS[name] for name in _known("tasks", TASKS)]
         names = _known("parts", [*PARTS, END_TO_END])
-        if FLAGS.json and not pathlib.Path(FLAGS.json).absolute().parent.is_dir():
-            raise ValueError(f"--json={FLAGS.json} is in no directory: make it first.")
+        if FLAGS.json:
+            _require_writable(pathlib.Path(FLAGS.json).absolute())
         if FLAGS.acme and (missing := acme_tf.missing_packages()):
             raise ValueError(f"--acme needs {' and '.join(missing)}: pip install '.[interop]'")
         _measure_all(tasks, names)
     except (ValueError, OSError, RuntimeError) as error:
         sys.exit(str(error))
+
+
+def _require_writable(path: pathlib.Path):
+    """Raises a ValueError where a file cannot be written; makes none."""
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise ValueError(f"--json={path} cannot be written: name a file in a directory of yours.")
 
 
 def _measure_all(tasks: list[Task], names: list[str]):

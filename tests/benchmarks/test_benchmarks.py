@@ -32,12 +32,14 @@ def test_part_is_measured_alone(part):
             assert all(value > 0 for value in measured.values())
 
 
-def test_a_file_that_cannot_be_written_is_named_before_anything_is_measured(tmp_path):
-    path = tmp_path / "nowhere" / "measured.json"
+@pytest.mark.parametrize("name", ["nowhere/measured.json", "."])  # In no directory; one itself.
+def test_a_file_that_cannot_be_written_is_named_before_anything_is_measured(name, tmp_path):
+    path = tmp_path / name
     done = run("--tasks=cartpole", "--parts=environment", f"--json={path}")
     assert done.returncode == 1
     assert str(path) in done.stderr
     assert done.stdout == ""
+    assert not list(tmp_path.iterdir())
 
 
 def test_failure_in_a_fresh_process_is_told():
