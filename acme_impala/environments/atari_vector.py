@@ -159,8 +159,8 @@ class AtariVectorEnvironment(BatchedEnvironment):
         return specs.DiscreteArray(len(self._actions), name="action")
 
     def close(self):
-        """Frees the emulators."""
-        self._env.close()
+        """Frees the emulators, which ale_py's own `close` does not."""
+        del self._env
 
     def _reset_games(self, which: np.ndarray, observation: np.ndarray, info: dict) -> np.ndarray:
         fresh, fresh_info = self._env.reset(options={"reset_mask": which})

@@ -45,7 +45,7 @@ class BatchedEnvironment(abc.ABC):
             actions: [N, ...] of the action spec's dtype.
 
         Raises:
-            ValueError: an action is not of the spec.
+            ValueError: an action is not of the spec. (Gymnasium's environments raise what they do.)
         """
 
     @abc.abstractmethod

@@ -136,8 +136,6 @@ class LabEnvironment(dm_env.Environment):
             raises it where there is no such level.
     """
 
-    screens_per_second = 15  # One an agent step, of four frames at 60 a second.
-
     def __init__(
         self,
         name: str,
@@ -153,9 +151,12 @@ class LabEnvironment(dm_env.Environment):
         self._level = level_of(name, evaluation)
         self._config = _level_config(self._level, options)
         self._rng = np.random.default_rng(seed)
+        # One an agent step, of `action_repeat` frames at 60 a second.
+        self.screens_per_second = 60 / options.action_repeat
         self._shown: list[np.ndarray] | None = [] if render else None
         self._observation: dict[str, np.ndarray] = {}
         self._restart_is_due = True
+        self._answer_is_due = False  # To a step or a reset.
         self._has_begun = False  # Whether there was ever an episode.
         self._loss_times: collections.deque[float] = collections.deque(maxlen=MAX_LOSSES)
         self.restarts = 0
@@ -177,8 +178,13 @@ class LabEnvironment(dm_env.Environment):
         return self.receive()
 
     def send_reset(self):
-        """Begins to begin an episode; `receive` has its first observation."""
-        self._restart_is_due = True
+        """Begins to begin an episode; `receive` has its first observation.
+
+        What is under way, as after Ctrl-C in the middle of a step, goes nowhere.
+        """
+        if self._answer_is_due:
+            self.receive()
+        self._restart_is_due = self._answer_is_due = True
         self._worker.forget_output()
         self._worker.send("reset", int(self._rng.integers(2**31)))
 
@@ -193,6 +199,7 @@ class LabEnvironment(dm_env.Environment):
             return
         actions = self._options.action_set
         native = actions[checked_action(action, len(actions))]
+        self._answer_is_due = True
         self._worker.send("step", native, self._options.action_repeat)
 
     def receive(self) -> dm_env.TimeStep:
@@ -209,7 +216,9 @@ class LabEnvironment(dm_env.Environment):
                 self._worker.receive()
                 self._is_being_made = False
             answer = self._worker.receive()
+            self._answer_is_due = False
         except (WorkerDiedError, WorkerError) as error:
+            self._answer_is_due = False
             if isinstance(error, WorkerError) and not self._has_begun:
                 self._worker.close()
                 raise self._explain(error) from error

@@ -3,7 +3,7 @@
 import dataclasses
 import difflib
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import dm_env
 import gymnasium
@@ -27,7 +27,7 @@ from acme_impala.environments.wrappers import (
 )
 
 Vectorization = Literal["auto", "list", "sync", "async", "vector_entry_point"]
-VECTORIZATIONS = ("auto", "list", "sync", "async", "vector_entry_point")
+VECTORIZATIONS = get_args(Vectorization)
 _KINDS = ("gym", "atari", "dmlab")
 _WHOLE_NAMES = ("catch", "memory")
 _NAMES = "'gym:<Gymnasium id>', 'atari:<game>', 'dmlab:<level>', 'catch' and 'memory'"
@@ -139,6 +139,8 @@ class EnvironmentFactory:
     ) -> BatchedEnvironment:
         """Makes environments that are stepped together, of the seeds seed, seed + 1, ...
 
+        A Gymnasium environment's own vector environment may draw for all from one generator.
+
         Args:
             seed: of everything random in the first environment, not negative.
             num_environments: N, at least 1.
@@ -158,7 +160,10 @@ class EnvironmentFactory:
         kind, _, which = self.name.partition(":")
         if kind == "gym":
             make = _make_rendered_gymnasium if render else _make_gymnasium
-            return GymnasiumEnvironment(make(which), seed)
+            env = make(which)
+            if self.vectorization == "vector_entry_point":  # Told now, not when actors begin.
+                _check_vector_entry_point(env, which)
+            return GymnasiumEnvironment(env, seed)
         if kind == "atari":
             return AtariEnvironment(which, self._atari(evaluation), seed, render)
         if kind == "dmlab":
@@ -251,29 +256,60 @@ def _make_rendered_gymnasium(env_id: str) -> gymnasium.Env:
 def _make_gymnasium_vector(
     env_id: str, num_environments: int, vectorization: Vectorization
 ) -> gymnasium.vector.VectorEnv | None:
-    """Makes a vector environment; None where 'auto' finds that the environment has none."""
-    own = _named_errors(env_id, lambda: gymnasium.spec(env_id)).vector_entry_point
+    """Makes a vector environment; None where 'auto' finds none of the environment's own."""
+    if vectorization == "auto" and num_environments == 1:
+        return None  # Gymnasium gives a vector of one another time limit.
+    single = _make_gymnasium(env_id)
+    single.close()
     if vectorization == "auto":
-        # Gymnasium gives a vector of one another time limit.
-        if not own or num_environments == 1:
+        # What was made knows its id in full, without a module before it and with a version.
+        spec = gymnasium.spec(single.unwrapped.spec.id)
+        # Gymnasium applies a spec's wrappers to single environments only.
+        if not spec.vector_entry_point or spec.additional_wrappers:
             return None
-        vectorization = "vector_entry_point"
-    if vectorization == "vector_entry_point" and not own:
-        raise ValueError(
-            f"The environment 'gym:{env_id}' has no vector_entry_point of its own. "
-            "vectorization='auto' takes one where there is one."
-        )
+        env = _make_vec(env_id, num_environments, "vector_entry_point")
+        if _is_vector_of(single, env):
+            return env
+        env.close()
+        return None
+    if vectorization == "vector_entry_point":
+        _check_vector_entry_point(single, env_id)
+    return _make_vec(env_id, num_environments, vectorization)
+
+
+def _make_vec(
+    env_id: str, num_environments: int, vectorization: Vectorization
+) -> gymnasium.vector.VectorEnv:
     # Processes that are forked from one that uses TensorFlow can hang. Observations are copied
     # once, by the adapter.
     settings = {"async": {"context": "spawn", "copy": False}, "sync": {"copy": False}}
-    return _named_errors(
-        env_id,
-        lambda: gymnasium.make_vec(
+    try:
+        return gymnasium.make_vec(
             env_id,
             num_envs=num_environments,
             vectorization_mode=vectorization,
             vector_kwargs=settings.get(vectorization),
-        ),
+        )
+    except gymnasium.error.Error as error:
+        raise ValueError(
+            f"The environment 'gym:{env_id}' has no vectorization={vectorization!r}: {error}"
+        ) from error
+
+
+def _check_vector_entry_point(env: gymnasium.Env, env_id: str):
+    if not env.unwrapped.spec.vector_entry_point:
+        raise ValueError(
+            f"The environment 'gym:{env_id}' has no vector_entry_point of its own. "
+            "vectorization='auto' takes one where there is one."
+        )
+
+
+def _is_vector_of(single: gymnasium.Env, env: gymnasium.vector.VectorEnv) -> bool:
+    """Whether one may stand for the other: some show a game in another way when vectorized."""
+    return (
+        env.single_observation_space == single.observation_space
+        and env.single_action_space == single.action_space
+        and env.metadata.get("autoreset_mode") == gymnasium.vector.AutoresetMode.NEXT_STEP
     )
 
 

@@ -72,7 +72,7 @@ def to_gymnasium_action(space: gymnasium.Space, action: Any) -> int | np.ndarray
     """Returns an action of the spec as a value of `space`: a Python int for a Discrete space."""
     if isinstance(space, spaces.Discrete):
         return int(action) + int(space.start)
-    array = np.array(action, space.dtype).reshape(space.shape)
+    array = _widened(space, action).reshape(space.shape)
     if isinstance(space, spaces.MultiDiscrete):
         array += space.start
     return array
@@ -80,10 +80,18 @@ def to_gymnasium_action(space: gymnasium.Space, action: Any) -> int | np.ndarray
 
 def to_gymnasium_actions(space: gymnasium.Space, actions: np.ndarray) -> np.ndarray:
     """Returns a batch of actions [N, ...] of the spec as a batch of values of `space`."""
-    actions = np.array(actions, space.dtype)
+    actions = _widened(space, actions)
     if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
         actions += np.asarray(space.start, actions.dtype)
     return actions
+
+
+def _widened(space: gymnasium.Space, actions: Any) -> np.ndarray:
+    """Makes actions of the spec's dtype ones of the space's, in an array of their own."""
+    array = np.array(actions, space.dtype)
+    if space.dtype == np.float64:  # A bound of the spec, rounded to float32, may be outside.
+        np.clip(array, space.low, space.high, out=array)
+    return array
 
 
 def _leaf_spec(space: gymnasium.Space, name: str) -> specs.BoundedArray:

@@ -15,7 +15,8 @@ class GymnasiumVectorEnvironment(BatchedEnvironment):
     """Adapts a `gymnasium.vector.VectorEnv`, whose environments restart in the step after the last.
 
     An `AsyncVectorEnv`, whose environments have processes of their own, runs in the background.
-    Environment i is seeded with seed + i, as a list of `GymnasiumEnvironment`s of these seeds.
+    Gymnasium's own kinds seed environment i with seed + i, as a list of `GymnasiumEnvironment`s of
+    these seeds; an environment's own vector environment may draw for all from one generator.
 
     Args:
         env: the vector environment; closing the adapter closes it.
@@ -41,9 +42,12 @@ class GymnasiumVectorEnvironment(BatchedEnvironment):
         self._seed: int | None = int(seed)
         self.num_environments = env.num_envs
         self._in_background = isinstance(env, AsyncVectorEnv)
+        self._step_is_under_way = False  # In the background, not received yet.
 
     def reset(self) -> dm_env.TimeStep:
-        """Begins an episode in every environment."""
+        """Begins an episode in every environment; a step that is under way goes nowhere."""
+        if self._step_is_under_way:
+            self.receive()
         observation, _ = self._env.reset(seed=self._seed)
         self._seed = None  # A seed given again would repeat the first episodes.
         zeros = np.zeros(self.num_environments, np.float32)
@@ -60,6 +64,7 @@ class GymnasiumVectorEnvironment(BatchedEnvironment):
         actions = gymnasium_spaces.to_gymnasium_actions(self._env.single_action_space, actions)
         if self._in_background:
             self._env.step_async(actions)
+            self._step_is_under_way = True
         else:
             self._outcome = self._env.step(actions)
 
@@ -67,6 +72,7 @@ class GymnasiumVectorEnvironment(BatchedEnvironment):
         """Returns what the actions sent last have led to."""
         if self._in_background:
             self._outcome = self._env.step_wait()
+            self._step_is_under_way = False
         observation, reward, terminated, truncated, _ = self._outcome
         first, self._last = self._last, terminated | truncated
         step_type = np.full(self.num_environments, MID, np.int32)

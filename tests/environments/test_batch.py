@@ -252,3 +252,70 @@ def test_what_cannot_be_is_refused():
     )
     with pytest.raises(ValueError, match="autoreset_mode"):
         environments.GymnasiumVectorEnvironment(same_step, 0)
+
+
+@pytest.mark.parametrize("vectorization", ["auto", "sync", "vector_entry_point"])
+@pytest.mark.parametrize("env_id", ["gymnasium:CartPole-v1", "CartPole"])
+def test_an_id_with_a_module_or_without_a_version_is_one_for_batches_too(env_id, vectorization):
+    factory = EnvironmentFactory(f"gym:{env_id}", vectorization=vectorization)
+    batch = factory.batch(0, 3)
+    assert batch.reset().observation.shape == (3, *factory(0).observation_spec().shape)
+    assert batch.step(np.zeros(3, np.int32)).reward.tolist() == [1.0, 1.0, 1.0]
+    batch.close()
+
+
+class Lifted(gymnasium.ObservationWrapper):
+    """Adds one to an observation of CartPole's."""
+
+    def observation(self, observation):
+        return observation + 1
+
+
+def test_auto_takes_no_vector_environment_that_is_another_task():
+    """As ale_py's own are: one shows other pictures than its single environment."""
+    gymnasium.register_envs(ale_py)
+    breakout = EnvironmentFactory("gym:ALE/Breakout-v5")
+    play_and_compare(breakout.batch(0, 2), singles(breakout, 0, 2), 5)
+
+    own = gymnasium.spec("CartPole-v1")
+    for name, changes in (
+        ("Lifted-v0", {"additional_wrappers": (Lifted.wrapper_spec(),)}),
+        ("SameStep-v0", {"vector_entry_point": restarts_in_the_same_step}),
+    ):
+        fields = {
+            "entry_point": own.entry_point,
+            "vector_entry_point": own.vector_entry_point,
+            "max_episode_steps": 20,
+        }
+        gymnasium.register(name, **{**fields, **changes})
+        factory = EnvironmentFactory(f"gym:{name}")
+        play_and_compare(factory.batch(0, 2), singles(factory, 0, 2), 30)
+        by_hand = EnvironmentFactory(f"gym:{name}", vectorization="vector_entry_point")
+        with pytest.raises(ValueError, match=r"additional_wrappers|autoreset_mode"):
+            by_hand.batch(0, 2)
+
+
+def restarts_in_the_same_step(num_envs, max_episode_steps):
+    return gymnasium.make_vec(
+        "CartPole-v1",
+        num_envs,
+        vectorization_mode="sync",
+        vector_kwargs={"autoreset_mode": gymnasium.vector.AutoresetMode.SAME_STEP},
+        max_episode_steps=max_episode_steps,
+    )
+
+
+def test_what_has_no_vector_entry_point_is_told_before_there_is_a_batch():
+    with pytest.raises(ValueError, match="no vector_entry_point"):
+        EnvironmentFactory("gym:MountainCar-v0", vectorization="vector_entry_point")(0)
+
+
+def test_a_reset_forgets_the_step_that_is_under_way_in_other_processes():
+    """As after Ctrl-C in the middle of a loop that is then begun again."""
+    batch = EnvironmentFactory("gym:CartPole-v1", vectorization="async").batch(0, 2)
+    batch.reset()
+    batch.send(np.zeros(2, np.int32))
+    timestep = batch.reset()
+    assert timestep.step_type.tolist() == [dm_env.StepType.FIRST] * 2
+    assert batch.step(np.zeros(2, np.int32)).reward.tolist() == [1.0, 1.0]
+    batch.close()

@@ -377,3 +377,32 @@ def test_the_preset_fits_and_its_factory_can_be_sent():
     with contextlib.closing(factory(0)) as environment:
         spec = make_environment_spec(environment)
     networks.check_network(preset.network(spec), spec)
+
+
+def test_a_reset_forgets_what_is_under_way():
+    """As after Ctrl-C in the middle of a step, or of a reset, of a loop that is begun again."""
+    with playing("tests/short") as environment:
+        for send in (environment.send_reset, lambda: environment.send(FORWARD)):
+            send()
+            first = environment.reset()
+            assert first.first()
+            assert seed_and_frame(picture(first))[1] == 0
+            timestep = environment.step(STRAFE_RIGHT)
+            assert timestep.mid()
+            assert seed_and_frame(picture(timestep)) == (seed_and_frame(picture(first))[0], 4)
+
+
+def test_a_batchs_reset_forgets_what_is_under_way():
+    batch = EnvironmentFactory("dmlab:tests/short").batch(0, 2)
+    batch.reset()
+    batch.send(np.zeros(2, np.int32))
+    assert batch.reset().step_type.tolist() == [dm_env.StepType.FIRST] * 2
+    assert batch.step(np.zeros(2, np.int32)).step_type.tolist() == [dm_env.StepType.MID] * 2
+    batch.close()
+
+
+def test_a_video_plays_at_the_games_speed_whatever_the_action_repeat():
+    for action_repeat, screens_per_second in ((4, 15), (1, 60)):
+        options = LabOptions(action_repeat=action_repeat)
+        with playing("tests/short", options) as environment:
+            assert environment.screens_per_second == screens_per_second

@@ -11,6 +11,7 @@ from acme_impala.environments.gymnasium_spaces import (
     action_spec,
     observation_spec,
     to_gymnasium_action,
+    to_gymnasium_actions,
     to_observation,
 )
 from acme_impala.environments.gymnasium_vector import GymnasiumVectorEnvironment
@@ -252,3 +253,14 @@ def test_an_observation_without_spec_is_named():
 def test_an_action_space_that_cannot_be_acted_in_is_named(space):
     with pytest.raises(ValueError, match=r"action space is (None|Tuple|Text)"):
         GymnasiumEnvironment(_Echo(spaces.Discrete(2), space), seed=0)
+
+
+@pytest.mark.parametrize("bound", [0.1, np.pi, 1e300])
+def test_an_action_at_a_bound_of_float64_is_within_the_space(bound):
+    space = spaces.Box(-bound, bound, (2,), np.float64)
+    spec = action_spec(space)
+    actions = np.stack([spec.minimum, spec.maximum])
+    for action in actions:
+        assert space.contains(to_gymnasium_action(space, action))
+    batched = to_gymnasium_actions(space, actions)
+    assert all(map(space.contains, batched))
