@@ -1,6 +1,8 @@
 """Checks of settings, which fail before any process starts."""
 
 import numbers
+import os
+import pathlib
 from typing import Any
 
 
@@ -20,6 +22,15 @@ def require_positive_int(name: str, value: Any):
 def require_seed(seed: Any):
     """Raises a ValueError where a seed is not a whole number of at least 0."""
     require(is_int(seed) and seed >= 0, f"seed must be a whole number of at least 0, got {seed!r}.")
+
+
+def require_writable(name: str, path: pathlib.Path):
+    """Raises a ValueError where a file cannot be written; makes none."""
+    path = path.absolute()
+    require(
+        not path.is_dir() and os.access(path if path.exists() else path.parent, os.W_OK),
+        f"{name}={path} cannot be written: name a file in a directory of yours.",
+    )
 
 
 def is_int(value: Any) -> bool:

@@ -20,6 +20,7 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow is talkative when imported.
 from absl import app, flags
 
+from acme_impala.checks import require_writable
 from acme_impala.experiments import launching
 from benchmarks import acme_tf, end_to_end, machine, parts, report, transport
 from benchmarks.processes import FreshProcess
@@ -59,18 +60,12 @@ def main(_):
         tasks = [TASKS[name] for name in _known("tasks", TASKS)]
         names = _known("parts", [*PARTS, END_TO_END])
         if FLAGS.json:
-            _require_writable(pathlib.Path(FLAGS.json).absolute())
+            require_writable("--json", pathlib.Path(FLAGS.json))
         if FLAGS.acme and (missing := acme_tf.missing_packages()):
             raise ValueError(f"--acme needs {' and '.join(missing)}: pip install '.[interop]'")
         _measure_all(tasks, names)
     except (ValueError, OSError, RuntimeError) as error:
         sys.exit(str(error))
-
-
-def _require_writable(path: pathlib.Path):
-    """Raises a ValueError where a file cannot be written; makes none."""
-    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise ValueError(f"--json={path} cannot be written: name a file in a directory of yours.")
 
 
 def _measure_all(tasks: list[Task], names: list[str]):

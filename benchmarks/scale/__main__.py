@@ -14,6 +14,7 @@ import sys
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow is talkative when imported.
 from absl import app, flags
 
+from acme_impala.checks import require_writable
 from benchmarks import machine
 from benchmarks.processes import call_in_fresh_process
 from benchmarks.scale import report
@@ -34,7 +35,10 @@ def main(_):
     """Measures, shows the tables and writes the file; exits with 1 where something fails."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # And takes along what it has started.
     try:
-        _measure_all(_numbers())
+        numbers = _numbers()
+        if FLAGS.json:
+            require_writable("--json", pathlib.Path(FLAGS.json))
+        _measure_all(numbers)
     except (ValueError, OSError, RuntimeError) as error:
         sys.exit(str(error))
 
