@@ -51,8 +51,8 @@ class UnrollAdder(adders.Adder):
         )
 
     def reset(self):
-        """Forgets the rows that are not written yet."""
-        self._writer.reset()
+        """Drops the rows that are not written yet; their steps are counted as dropped."""
+        self._writer.drop_rows(num_lost=0)
 
     def drop_rows(self):
         """Drops the rows that are not written yet, the action at the last of them included.
@@ -79,7 +79,7 @@ class UnrollAdder(adders.Adder):
 
     @property
     def steps_dropped_restart(self) -> int:
-        """Agent steps that `drop_rows` has dropped."""
+        """Agent steps that `drop_rows` and `reset` have dropped."""
         return self._writer.steps_dropped_restart
 
     @property

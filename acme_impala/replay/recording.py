@@ -11,6 +11,7 @@ by the Reverb that wrote it, whole, into tables with the same signature.
 """
 
 import json
+import math
 import pathlib
 from collections.abc import Iterator
 from typing import Any
@@ -21,6 +22,7 @@ import tree
 from acme import specs
 
 from acme_impala import distributions, frames, types
+from acme_impala.checks import require
 from acme_impala.replay.dataset import batch_spec, count_steps, in_background, put_together
 from acme_impala.replay.reader import untuned
 
@@ -28,8 +30,8 @@ FORMAT = 2
 _DESCRIPTION = "recording.json"
 _COMPRESSION = "GZIP"
 _UNROLLS_PER_FILE = 1000
-# Unrolls that the next one is drawn from, at the most.
-_SHUFFLED = 2000
+# What the next unroll is drawn from, at the most: unrolls, and bytes of them.
+_SHUFFLED, _SHUFFLED_BYTES = 2000, 2**29
 
 
 class RecordingWriter:
@@ -57,12 +59,18 @@ class RecordingWriter:
             about: what else the description says; JSON.
 
         Raises:
-            ValueError: there is something in the directory already.
+            ValueError: there is something in the directory already, or it cannot be made.
         """
         self._directory = pathlib.Path(directory)
-        if self._directory.exists() and any(self._directory.iterdir()):
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            is_empty = not any(self._directory.iterdir())
+        except OSError as error:
+            raise ValueError(
+                f"The recording's directory {directory} cannot be made: {error}. Name another."
+            ) from error
+        if not is_empty:
             raise ValueError(f"The recording's directory {directory} is not empty. Name a new one.")
-        self._directory.mkdir(parents=True, exist_ok=True)
         self._signature = signature
         self._frames_per_step = frames_per_step
         self._files: list[dict[str, Any]] = []
@@ -174,6 +182,22 @@ class Recording:
             discounts=specs.BoundedArray((), np.float32, 0.0, 1.0),
         )
 
+    @property
+    def bytes_per_unroll(self) -> int:
+        """Bytes of an unroll in memory."""
+        return sum(
+            math.prod(column["shape"]) * np.dtype(column["dtype"]).itemsize
+            for column in self.description["columns"].values()
+        )
+
+    def check_batch_size(self, batch_size: int):
+        """Raises a ValueError where there are fewer unrolls than a batch holds."""
+        unrolls = self.description["unrolls"]
+        require(
+            unrolls >= batch_size,
+            f"{self.directory} holds {unrolls} unrolls, less than batch_size={batch_size}.",
+        )
+
 
 class RecordedUnrolls(Iterator[types.Unroll]):
     """An endless iterator over batches of a recording, time-major: [T+1, B, ...].
@@ -206,12 +230,8 @@ class RecordedUnrolls(Iterator[types.Unroll]):
         Raises:
             ValueError: there are fewer than B unrolls.
         """
+        recording.check_batch_size(batch_size)
         self._recording = recording
-        unrolls = recording.description["unrolls"]
-        if unrolls < batch_size:
-            raise ValueError(
-                f"{recording.directory} holds {unrolls} unrolls, less than batch_size={batch_size}."
-            )
         self._columns = recording.description["columns"]
         # The structure of everything but the recurrent state, which stays as it is.
         self._signature = _signature(recording, batch_size)
@@ -222,11 +242,12 @@ class RecordedUnrolls(Iterator[types.Unroll]):
                 lambda x: tf.TensorSpec(x.shape, x.dtype), initial_state
             )
         )
+        fits = max(batch_size, _SHUFFLED_BYTES // recording.bytes_per_unroll)
         files = [str(recording.directory / file["name"]) for file in recording.description["files"]]
         with tf.device("/CPU:0"):
             self._examples = iter(
                 tf.data.TFRecordDataset(files, _COMPRESSION)
-                .shuffle(min(unrolls, _SHUFFLED), seed)
+                .shuffle(min(recording.description["unrolls"], _SHUFFLED, fits), seed)
                 .repeat()
                 .batch(batch_size, drop_remainder=True)
                 .with_options(untuned())

@@ -13,6 +13,7 @@ from acme_impala.replay import tables
 
 # How long one wait for the server lasts before `should_stop` is asked again.
 _POLL_MILLISECONDS = 200
+_LARGEST = np.finfo(np.float32).max
 
 
 class UnrollWriter:
@@ -86,10 +87,9 @@ class UnrollWriter:
         self._steps = np.zeros(num_environments, np.int64)  # Of the episode.
         self.unrolls_written = self.environments_lost = 0
         self.steps_acted = self.steps_confirmed = self.steps_dropped_restart = 0
-        self.reset()
+        self._forget_rows()
 
-    def reset(self):
-        """Forgets the rows that are not written yet."""
+    def _forget_rows(self):
         self._row = 0  # The row that is open, or is opened next.
         self.steps_in_hand = 0
         self.row_is_open = False
@@ -102,14 +102,14 @@ class UnrollWriter:
         self._next_older: list[np.ndarray] = []
 
     def drop_rows(self, num_lost: int = 1):
-        """Drops the rows that no unroll was written of to learn from; the last one is closed.
+        """Drops the rows that no unroll was written of to learn from.
 
         Args:
             num_lost: environments that were lost.
         """
         self.steps_dropped_restart += self.steps_in_hand
         self.environments_lost += num_lost
-        self.reset()
+        self._forget_rows()
 
     @property
     def unroll_begins(self) -> bool:
@@ -189,7 +189,7 @@ class UnrollWriter:
             discount: [N]; 0 where the action led nowhere.
 
         Raises:
-            ValueError: a value is not a finite number.
+            ValueError: a value is not a number that is finite as float32.
         """
         for name, column, values in (
             ("reward", self._unroll.reward, reward),
@@ -353,9 +353,11 @@ class UnrollWriter:
             if not _are_finite(np.asarray(value), ()):
                 break
         raise ValueError(
-            f"{self.where(index)}: the {name} is {value}; it must be one finite number."
+            f"{self.where(index)}: the {name} is {value}; it must be one finite number of float32."
         )
 
 
 def _are_finite(values: np.ndarray, shape: tuple) -> bool:
-    return values.shape == shape and values.dtype.kind in "biuf" and np.isfinite(values).all()
+    if values.shape != shape or values.dtype.kind not in "biuf":
+        return False
+    return (np.abs(values) <= _LARGEST).all()  # No NaN is.

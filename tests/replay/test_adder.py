@@ -263,8 +263,12 @@ def test_reset_forgets_the_rows_that_are_not_written():
     with adding(unroll_length=3) as (adder, client):
         player = Player(adder)
         player.play(Episode(5))
+        assert (adder.steps_acted, adder.steps_in_hand) == (5, 2)
         adder.reset()
         assert adder.unroll_begins
+        adder.flush()
+        assert (adder.steps_in_hand, adder.steps_dropped_restart) == (0, 2)
+        assert adder._writer.steps_confirmed == 3
         player.rows.clear()
         player.play(Episode(4, truncated=True))
         adder.flush()
@@ -342,7 +346,7 @@ def transition(observation=None, reward=0.0, discount=1.0):
 
 
 @pytest.mark.parametrize("name", ["reward", "discount"])
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, None, np.zeros(2)])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, -1e40, None, np.zeros(2)])
 def test_a_reward_or_discount_that_is_no_finite_number_is_named(name, value):
     with adding(unroll_length=2, environment_name="Maze in actor 3") as (adder, _):
         player = Player(adder)

@@ -179,3 +179,12 @@ def test_an_unknown_format_and_too_few_unrolls_are_named(recorded):
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": 99}))
     with pytest.raises(ValueError, match="of format 99; this reads 2"):
         replay.Recording(str(recorded))
+
+
+def test_no_more_is_shuffled_at_once_than_the_bytes_allow(recorded, monkeypatch):
+    recording = replay.Recording(str(recorded))
+    monkeypatch.setattr("acme_impala.replay.recording._SHUFFLED_BYTES", recording.bytes_per_unroll)
+    in_order = replay.RecordedUnrolls(recording, 1, ())
+    again = replay.RecordedUnrolls(recording, 1, (), seed=1)  # Of one, no seed draws another.
+    for _ in range(recording.description["unrolls"]):
+        tree.map_structure(np.testing.assert_array_equal, next(in_order), next(again))
