@@ -22,6 +22,16 @@ from acme_impala.types import ACTOR_VARIABLE_NAMES, VARIABLE_NAMES
 # So many learner steps back it is known when they were: more than any replay table holds.
 _REMEMBERED_STEPS = 100_000
 
+# Of replay, until an unroll is replayed; they name a log's columns in its first row.
+_NOTHING_REPLAYED = {
+    "replayed_age_steps_mean": math.nan,
+    "replayed_age_steps_max": math.nan,
+    "replayed_age_seconds_mean": math.nan,
+    "replayed_age_seconds_max": math.nan,
+    "times_sampled_mean": math.nan,
+    "times_sampled_max": math.nan,
+}
+
 
 class NonFiniteBatchesError(RuntimeError):
     """Several batches in a row had a loss or a gradient that is not finite."""
@@ -114,7 +124,7 @@ class IMPALALearner(acme.Learner, savers.TFSaveable):
             networks.check_baseline(self._network, max(1, len(task_names)))
             self._popart = popart.PopArt(self._network.baseline_head, config.popart_step_size)
         self._metrics_every_seconds = metrics_every_seconds
-        self._metrics: dict[str, tf.Tensor] = {}
+        self._metrics: dict[str, Any] = dict(_NOTHING_REPLAYED) if config.replay.fraction else {}
         self._last_metrics_time = -math.inf
         self._nonfinite_in_a_row = 0
         self._last_step_time: float | None = None

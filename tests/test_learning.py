@@ -403,6 +403,17 @@ def test_what_is_replayed_is_learned_like_the_rest_and_counted_apart():
     assert (rows[0]["times_sampled_mean"], rows[0]["times_sampled_max"]) == (3, 3)
 
 
+def test_the_first_row_names_all_columns_though_nothing_is_replayed_yet():
+    config = dataclasses.replace(CONFIG, replay=ReplayConfig(fraction=0.2))
+    made, rows = learner([mixed(0, [False] * B), mixed(1, [False, False, False, True])], config)
+    made.step()
+    made.step()
+    assert np.isnan(rows[0]["replayed_age_steps_mean"])
+    assert np.isnan(rows[0]["times_sampled_max"])
+    assert rows[1]["times_sampled_max"] == 3
+    assert rows[0].keys() == rows[1].keys()
+
+
 def test_the_age_of_what_is_replayed_is_told_in_steps_and_seconds(monkeypatch):
     clock = [1000.0]
     monkeypatch.setattr("time.time", lambda: clock[0])
