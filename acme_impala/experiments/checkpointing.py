@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import shutil
+import tempfile
 import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 _PREFIX = "checkpoint"
 _COUNTS, _REPLAY = "counts", "replay"  # Names within a checkpoint.
+# What TensorFlow adds to variables' names, and to what a checkpoint holds.
+_VALUE, _GRAPH = "/.ATTRIBUTES/VARIABLE_VALUE", "_CHECKPOINTABLE_OBJECT_GRAPH"
 
 
 class Found(NamedTuple):
@@ -137,6 +140,27 @@ def newest_whole(directory: pathlib.Path) -> Found | None:
     return None
 
 
+def check_fits(path: str, learner: learning.IMPALALearner):
+    """Looks whether a learner can be restored from a checkpoint.
+
+    Raises:
+        ValueError: its network, optimizer or tasks are others than those of the checkpoint.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        checkpoint = tf.train.Checkpoint(learner=dict(learner.state))
+        wanted = _shapes(checkpoint.write(f"{directory}/{_PREFIX}"))
+    found = _shapes(path)
+    different = [name for name in wanted if name != _GRAPH and found.get(name) != wanted[name]]
+    if different:
+        name = min(different)
+        there = f"is of shape {found[name]} there" if name in found else "is not there"
+        raise ValueError(
+            f"The checkpoint {path} is of another network or optimizer, or of other tasks, than "
+            f"this config's: {name.removesuffix(_VALUE)} {there}, and of shape {wanted[name]} here."
+            " Give those it was made with, or name another workdir."
+        )
+
+
 class Continuation:
     """What a life of the learner's process goes on from, found once for all nodes in it.
 
@@ -179,6 +203,10 @@ def restore_network(path: str, network: networks.Network):
     restored.assert_existing_objects_matched()
 
 
+def _shapes(path: str) -> dict[str, list[int]]:
+    return tf.train.load_checkpoint(path).get_variable_to_shape_map()
+
+
 def _read_whole(directory: pathlib.Path, path: str) -> Found:
     reader = tf.train.load_checkpoint(path)
     for name in reader.get_variable_to_shape_map():
@@ -191,7 +219,7 @@ def _read_whole(directory: pathlib.Path, path: str) -> Found:
 
 
 def _read(reader: Any, name: str) -> str:
-    return reader.get_tensor(f"{name}/.ATTRIBUTES/VARIABLE_VALUE").decode()
+    return reader.get_tensor(f"{name}{_VALUE}").decode()
 
 
 def _number(index: pathlib.Path) -> int:

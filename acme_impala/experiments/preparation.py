@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 import tree
 from absl import logging
+from acme.utils import loggers
 
 from acme_impala import builder as builder_lib
 from acme_impala import environments, networks, types
@@ -46,8 +47,8 @@ def prepare(
         accept_new_config: continue a run whose stored config differs.
 
     Raises:
-        ValueError: environment, network and config do not fit each other, or the workdir cannot be
-            used.
+        ValueError: environment, network and config do not fit each other or the checkpoint to go
+            on from, or the workdir cannot be used.
     """
     _share_gpus()
     tasks = environments.tasks_of(config.environment_factory)
@@ -77,9 +78,14 @@ def prepare(
             environment_spec.actions,
         )
 
-    directory = run_directory.claim(config, accept_new_config=accept_new_config)
+    checkpoint: checkpointing.Found | None = None
+
+    def find(directory: run_directory.RunDirectory):
+        nonlocal checkpoint
+        checkpoint = find_checkpoint(directory, network, config)
+
+    directory = run_directory.claim(config, accept_new_config=accept_new_config, check=find)
     try:
-        checkpoint = checkpointing.newest_whole(directory.checkpoints)
         if checkpoint:
             frames = checkpoint.counts["learner_frames"]
             logging.info("Continuing from %s, %d environment frames.", checkpoint.path, frames)
@@ -88,6 +94,36 @@ def prepare(
         run_directory.release(directory)
         raise
     return Prepared(directory, environment_spec, builder, checkpoint)
+
+
+def find_checkpoint(
+    directory: run_directory.RunDirectory, network: networks.Network, config: ExperimentConfig
+) -> checkpointing.Found | None:
+    """Finds what a run goes on from; None: it begins.
+
+    Args:
+        directory: the run's.
+        network: of the config, with its variables; what is found is loaded into it.
+        config: the experiment.
+
+    Raises:
+        ValueError: all checkpoints are broken, or the newest does not fit network and config.
+    """
+    checkpoint = checkpointing.newest_whole(directory.checkpoints)
+    if not checkpoint:
+        return None
+    from acme_impala import learning  # Not small, and of use only to runs that are continued.
+
+    with tf.device("/CPU:0"):
+        learner = learning.IMPALALearner(
+            network,
+            iter(()),
+            config.agent,
+            logger=loggers.NoOpLogger(),
+            task_names=environments.task_names(config.environment_factory),
+        )
+        checkpointing.check_fits(checkpoint.path, learner)
+    return checkpoint
 
 
 def _check_frames(

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import gc
 import os
+import pathlib
 import signal
 import threading
 import time
@@ -118,13 +119,19 @@ def guarded(function: Callable, name: str, directory: RunDirectory) -> Callable:
         except PeerGoneError:
             return None
         except Exception:
-            report = directory.failures / f"{time.time_ns()}-{name}.txt"
-            report.write_text(traceback.format_exc())
+            report_failure(name, directory)
             if not membership.is_supervised():
                 lp.stop()
             raise
 
     return guard
+
+
+def report_failure(name: str, directory: RunDirectory) -> pathlib.Path:
+    """Writes down the traceback of what is being handled; returns where."""
+    report = directory.failures / f"{time.time_ns()}-{name}.txt"
+    report.write_text(traceback.format_exc())
+    return report
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import shutil
+from collections.abc import Callable
 from typing import Any, TextIO
 
 from acme_impala.experiments.config import ExperimentConfig
@@ -18,7 +19,7 @@ class RunDirectory:
     logs/<node>.csv      what each node measured
     tensorboard/<node>/  the same for TensorBoard
     learning_curve.png   returns over environment frames
-    failures/            tracebacks of the last start, if nodes failed
+    failures/            tracebacks of the last start, if it failed
     status/<node>.json   heartbeats of the last start
     accounts/            where every frame acted since the last start went
     replay/              the replay table, as checkpoints hold it
@@ -52,7 +53,12 @@ class RunDirectory:
 _locks: dict[pathlib.Path, TextIO] = {}
 
 
-def claim(config: ExperimentConfig, *, accept_new_config: bool = False) -> RunDirectory:
+def claim(
+    config: ExperimentConfig,
+    *,
+    accept_new_config: bool = False,
+    check: Callable[[RunDirectory], None] = lambda directory: None,
+) -> RunDirectory:
     """Makes or takes up the run directory of an experiment, for this process alone.
 
     It is this process's until `release`, or until the process ends, in whatever way.
@@ -60,16 +66,24 @@ def claim(config: ExperimentConfig, *, accept_new_config: bool = False) -> RunDi
     Args:
         config: the experiment; stored, or held against what is stored.
         accept_new_config: continue a run whose config differs, and store the new one.
+        check: called with the directory when it is this process's and as it was found; what it
+            raises leaves it so.
 
     Raises:
-        ValueError: the workdir is a file, cannot be written, is in use by another process, or
-            holds a run with another config (the message names the fields that differ).
+        ValueError: the workdir is a file, cannot be written, is in use by another process, is no
+            run's and holds what a run would clear, or holds a run with another config (the
+            message names the fields that differ).
     """
     directory = RunDirectory(config.workdir)
     try:
         _lock(directory, config.workdir)
         try:
-            _take_up(directory, config, accept_new_config)
+            if not directory.config.exists():
+                _check_free(directory, config.workdir)
+            elif not accept_new_config:
+                _check_same(read_config(directory), config.to_json(), config.workdir)
+            check(directory)
+            _take_up(directory, config)
         except BaseException:
             release(directory)
             raise
@@ -127,13 +141,10 @@ def _lock(directory: RunDirectory, workdir: str):
     _locks[directory.root] = lock
 
 
-def _take_up(directory: RunDirectory, config: ExperimentConfig, accept_new_config: bool):
-    fields = config.to_json()
-    if directory.config.exists() and not accept_new_config:
-        _check_same(read_config(directory), fields, config.workdir)
+def _take_up(directory: RunDirectory, config: ExperimentConfig):
     # Written aside and moved, so that a crash leaves the old one whole.
     fresh = directory.config.with_suffix(".new")
-    fresh.write_text(json.dumps(fields, indent=2) + "\n")
+    fresh.write_text(json.dumps(config.to_json(), indent=2) + "\n")
     os.replace(fresh, directory.config)
     for path in (
         directory.checkpoints,
@@ -148,6 +159,22 @@ def _take_up(directory: RunDirectory, config: ExperimentConfig, accept_new_confi
     for folder in (directory.failures, directory.status, directory.accounts):
         for report in folder.iterdir():
             report.unlink()
+
+
+def _check_free(directory: RunDirectory, workdir: str):
+    cleared = (
+        directory.logs,
+        directory.failures,
+        directory.status,
+        directory.accounts,
+        directory.replay,
+    )
+    foreign = [path.name for path in cleared if path.is_dir()]
+    if foreign:
+        raise ValueError(
+            f"workdir={workdir} is no run's, for it has no {directory.config.name}, and holds "
+            f"{', '.join(foreign)}, which a run would clear. Name another workdir."
+        )
 
 
 def _check_same(stored: dict[str, Any], fields: dict[str, Any], workdir: str):

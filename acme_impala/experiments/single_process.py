@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Mapping
 
+from absl import logging
 from acme.utils import counting
 
 from acme_impala import agent as agent_lib
@@ -15,6 +16,7 @@ from acme_impala.experiments import (
     open_ports,
     playing,
     preparation,
+    processes,
     run_directory,
     signals,
 )
@@ -51,6 +53,7 @@ def run_experiment(
 
     Raises:
         ValueError: something does not fit; the message says what, and what would do.
+        Exception: what the environment or the network raises; its traceback is in failures/ too.
     """
     num_tasks = len(environments.tasks_of(config.environment_factory))
     if num_tasks > 1:
@@ -62,6 +65,10 @@ def run_experiment(
         prepared = preparation.prepare(config, accept_new_config=accept_new_config)
         try:
             return _run(config, prepared, stop)
+        except Exception:
+            report = processes.report_failure("in_process", prepared.directory)
+            logging.error("The run has failed: the traceback is in %s.", report)
+            raise
         finally:
             run_directory.release(prepared.directory)
 

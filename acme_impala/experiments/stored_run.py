@@ -21,12 +21,20 @@ def read(workdir: str) -> StoredRun:
     """Reads a run directory.
 
     Raises:
-        ValueError: there is no run, no checkpoint, or the run is not one of launch/train.py's.
+        ValueError: there is no run, no checkpoint, or the run is not one of this version's
+            launch/train.py's.
     """
     directory = run_directory.RunDirectory(workdir)
     stored = run_directory.read_config(directory)
-    environment_factory = _restore_factory(stored["environment_factory"], workdir)
-    network_factory = restore(stored["network_factory"], NetworkConfig, workdir)
+    try:
+        environment_factory = _restore_factory(stored["environment_factory"], workdir)
+        network_factory = restore(stored["network_factory"], NetworkConfig, workdir)
+        agent = stored["agent"]
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"{directory.config} has not the fields of this version's runs: {error}. Go on with "
+            "the version that wrote it, if it is a run's."
+        ) from error
     found = checkpointing.newest_whole(directory.checkpoints)
     if not found:
         raise ValueError(f"{directory.checkpoints} holds no checkpoint yet.")
@@ -35,7 +43,7 @@ def read(workdir: str) -> StoredRun:
         network_factory,
         found,
         stored["environment_factory"],
-        stored["agent"],
+        agent,
     )
 
 

@@ -173,3 +173,37 @@ def test_another_process_is_refused_until_the_first_is_gone(tmp_path):
     other.send_signal(signal.SIGKILL)
     other.wait()
     run_directory.claim(catch_config(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["logs", "failures", "status", "accounts", "replay"])
+def test_a_folder_of_somebody_elses_is_not_cleared(tmp_path, name):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "mine.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match=f"is no run's, .* and holds {name}, which a run would"):
+        run_directory.claim(catch_config(tmp_path))
+    assert (tmp_path / name / "mine.csv").read_text() == "a,b\n1,2\n"
+    assert {path.name for path in tmp_path.iterdir()} - {".lock"} == {name}
+
+
+def test_other_files_are_no_matter(tmp_path):
+    (tmp_path / "output.txt").write_text("mine")
+    assert run_directory.claim(catch_config(tmp_path)).config.exists()
+    assert (tmp_path / "output.txt").read_text() == "mine"
+
+
+def test_what_the_check_raises_leaves_it_as_it_was(tmp_path):
+    config = catch_config(tmp_path)
+    directory = run_directory.claim(config)
+    run_directory.release(directory)
+    (directory.failures / "1-actor.txt").write_text("why")
+    other = dataclasses.replace(config, evaluation_episodes=7)
+
+    def refuse(claimed):
+        assert claimed.root == directory.root
+        raise ValueError("not with me")
+
+    with pytest.raises(ValueError, match="not with me"):
+        run_directory.claim(other, accept_new_config=True, check=refuse)
+    assert run_directory.read_config(directory) == config.to_json()
+    assert (directory.failures / "1-actor.txt").exists()
+    run_directory.claim(other, accept_new_config=True)

@@ -1,6 +1,7 @@
 """Experiments in one process: the same run for the same seed, continued, and ended in order."""
 
 import dataclasses
+import itertools
 import signal
 import time
 from concurrent import futures
@@ -9,9 +10,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from acme_impala import run_experiment
+from acme_impala import RMSProp, run_experiment
+from acme_impala.environments import EnvironmentFactory
 from acme_impala.experiments import checkpointing, logs
 from acme_impala.experiments.run_directory import RunDirectory
+from acme_impala.networks import NetworkConfig
 
 from .runs import ENDED_EARLY, catch_config, column, train
 
@@ -184,3 +187,55 @@ def test_a_signal_ends_it_in_order_with_a_last_checkpoint(ended, number):
     assert column(directory, "learner", "frames")[-1] == counts(directory)["learner_frames"]
     assert seconds < 10
     print(f"{number.name} to exit: {seconds:.2f} s")
+
+
+def failing_catch(seed, evaluation):
+    """Catch whose tenth step is an error of its own."""
+    environment = EnvironmentFactory("catch")(seed, evaluation)
+    steps = itertools.count(1)
+    step = environment.step
+
+    def step_or_fail(action):
+        if next(steps) == 10:
+            raise ValueError("the ball is gone")
+        return step(action)
+
+    environment.step = step_or_fail
+    return environment
+
+
+def test_an_error_in_the_middle_leaves_its_traceback(tmp_path):
+    config = catch_config(tmp_path / "run", environment_factory=failing_catch)
+    with pytest.raises(ValueError, match="the ball is gone"):
+        run_experiment(config)
+    (report,) = RunDirectory(config.workdir).failures.iterdir()
+    assert report.name.endswith("-in_process.txt")
+    assert "in step_or_fail" in report.read_text()
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        (
+            {"network_factory": NetworkConfig(hidden_sizes=(9,))},
+            r"and of shape \[9\] here",
+        ),
+        ({"network_factory": NetworkConfig(hidden_sizes=(16, 16))}, "learner/network.* not there"),
+        ({"agent": {"optimizer": RMSProp()}}, "learner/optimizer.* is not there"),
+        (
+            {"environment_factory": EnvironmentFactory("memory")},
+            r"and of shape \[2, 16\] here",
+        ),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_said_before_anything_changes(tmp_path, changes, reason):
+    config = catch_config(tmp_path / "run", num_frames=100)
+    run_experiment(config)
+    directory = RunDirectory(config.workdir)
+    before = directory.config.read_text(), variables(directory)
+    agent = dataclasses.replace(config.agent, **changes.get("agent", {}))
+    other = dataclasses.replace(config, **{**changes, "agent": agent}, num_frames=200)
+    with pytest.raises(ValueError, match=f"is of another network or optimizer.*{reason}"):
+        run_experiment(other, accept_new_config=True)
+    assert (directory.config.read_text(), variables(directory)) == before
+    run_experiment(dataclasses.replace(config, num_frames=200), accept_new_config=True)
