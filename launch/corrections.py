@@ -12,6 +12,7 @@ several seeds; its best return, 1, is known; and the ball's fall puts nine steps
 and its reward, which is what corrections are about.
 """
 
+import dataclasses
 import itertools
 import json
 import os
@@ -33,8 +34,15 @@ import numpy as np
 import tqdm
 from absl import app, flags
 
+from acme_impala import environments
 from acme_impala.config import CORRECTIONS
-from acme_impala.experiments import checkpointing, logs, private_network, run_directory
+from acme_impala.experiments import (
+    checkpointing,
+    logs,
+    presets,
+    private_network,
+    run_directory,
+)
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", "runs/corrections", "Holds a run directory for each run.")
@@ -106,6 +114,31 @@ class Study(NamedTuple):
             )
         self.workdir.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(mine))
+
+    def check(self, cells: Sequence[Cell]):
+        """Finds what launch/train.py would refuse.
+
+        Raises:
+            ValueError: it is not one environment, or a setting is impossible.
+            ImportError: packages are missing that the environment needs.
+        """
+        environment_factory = environments.make_factory(self.env)
+        if environments.is_suite(self.env):
+            raise ValueError(f"--env={self.env} is of several tasks, and each run plays one.")
+        environment_factory(0).close()
+        agent = presets.PRESETS[presets.preset_for(self.env)](self.num_frames).agent
+        for cell in cells:
+            dataclasses.replace(
+                agent,
+                correction=cell.correction,
+                actor_lag=cell.lag,
+                entropy_cost=cell.entropy_cost,
+                replay=dataclasses.replace(
+                    agent.replay,
+                    fraction=self.replay_fraction if cell.replay else 0.0,
+                    capacity=self.replay_capacity,
+                ),
+            )
 
     def directory(self, cell: Cell, seed: int) -> run_directory.RunDirectory:
         """The run directory of one run."""
@@ -189,24 +222,29 @@ def run_all(study: Study, runs: Sequence[tuple[Cell, int]]):
         cores.put(core)
     going_on: set[subprocess.Popen] = set()
     stopping = threading.Event()
+    starting = threading.Lock()  # So that no run is started that nobody would end.
 
     def run(cell: Cell, seed: int):
-        if stopping.is_set() or study.has_ended(cell, seed):
+        if study.has_ended(cell, seed):
             return
-        core = cores.get()
-        process = subprocess.Popen(
-            study.command(cell, seed),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,  # Ctrl-C is for this process.
-        )
+        with starting:
+            if stopping.is_set():
+                return
+            core = cores.get()
+            process = subprocess.Popen(
+                study.command(cell, seed),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,  # Ctrl-C is for this process.
+            )
+            going_on.add(process)
         os.sched_setaffinity(process.pid, {core})  # It counts its cores later.
-        going_on.add(process)
         output, _ = process.communicate()
         going_on.discard(process)
         cores.put(core)
         if process.returncode and not stopping.is_set():
+            stopping.set()
             raise RunFailedError(f"{' '.join(process.args)}\n\n{output}")
 
     with futures.ThreadPoolExecutor(cores.qsize()) as pool:
@@ -215,7 +253,8 @@ def run_all(study: Study, runs: Sequence[tuple[Cell, int]]):
             for ended in tqdm.tqdm(futures.as_completed(waiting), total=len(runs), unit="run"):
                 ended.result()
         finally:
-            stopping.set()
+            with starting:
+                stopping.set()
             for process in list(going_on):
                 process.terminate()
 
@@ -364,13 +403,14 @@ def main(_):
         cells = list(dict.fromkeys(cells))  # A lag of 0 is in both.
         # Seed by seed: what is stopped half-way has something of everything.
         runs = [(cell, seed) for seed in seeds for cell in cells]
+        study.check(cells)
         output = pathlib.Path(FLAGS.output or FLAGS.workdir)
         output.mkdir(parents=True, exist_ok=True)
         study.claim()
         # The runs, which are in sessions of their own, are then ended too.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(_STOPPED))
         run_all(study, runs)
-    except (OSError, ValueError, RunFailedError) as error:
+    except (OSError, ValueError, ImportError, RunFailedError) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
         sys.exit(_STOPPED)

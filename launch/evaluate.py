@@ -18,6 +18,7 @@ import tensorflow as tf
 from absl import app, flags, logging
 
 from acme_impala import acting, environments
+from acme_impala.checks import require_writable
 from acme_impala.experiments import (
     checkpointing,
     playing,
@@ -135,13 +136,24 @@ def check_output():
         raise ValueError(f"{directory}, which --output names, is no directory: make it first.")
 
 
+def output_of(workdir: str, run: stored_run.StoredRun) -> pathlib.Path:
+    """Where the scores of a run go: with --output those of all runs to one file."""
+    if FLAGS.output:
+        return pathlib.Path(FLAGS.output)
+    frames = run.checkpoint.counts["learner_frames"]
+    return run_directory.RunDirectory(workdir).scores(frames)
+
+
 def main(_):
     """Writes the video, and prints and writes the table of scores."""
     tf.config.set_visible_devices([], "GPU")  # A learner's.
-    all_scores, paths = {}, [FLAGS.output] if FLAGS.output else []
+    all_scores = {}
     try:
         check_output()
         runs = read_runs()
+        paths = {workdir: output_of(workdir, run) for workdir, run in runs.items()}
+        for path in paths.values():
+            require_writable("--output", path)
         if FLAGS.video is not None:  # First: what is wrong with it shows before many games.
             run = next(iter(runs.values()))
             task = environments.tasks_of(run.environment_factory)[0]
@@ -154,15 +166,14 @@ def main(_):
             scores = evaluate(run, tasks, FLAGS.episodes, greedy=FLAGS.greedy, seed=FLAGS.seed)
             all_scores |= scores
             if not FLAGS.output:
-                paths.append(run_directory.RunDirectory(workdir).scores(frames))
-                score_table.write_csv(score_table.make_table(scores), paths[-1])
+                score_table.write_csv(score_table.make_table(scores), paths[workdir])
         table = score_table.make_table(all_scores)
         print(score_table.to_markdown(table))
         if FLAGS.output:
             score_table.write_csv(table, pathlib.Path(FLAGS.output))
     except (ValueError, ImportError, OSError) as error:
         sys.exit(str(error))
-    for path in paths:
+    for path in dict.fromkeys(paths.values()):
         print(f"Table: {path}")
 
 

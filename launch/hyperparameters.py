@@ -58,7 +58,7 @@ for _name in _SCHEDULES:
 flags.DEFINE_enum("correction", None, CORRECTIONS, _HELP["correction"])
 flags.DEFINE_string("reward_clipping", None, _HELP["reward_clipping"])
 flags.DEFINE_enum(
-    "optimizer", None, ["rmsprop", "adam"], "With the settings that are its own here."
+    "optimizer", None, ["rmsprop", "adam"], "With the preset's settings, where that has the same."
 )
 for _name, _define in {
     "fraction": flags.DEFINE_float,
@@ -104,7 +104,9 @@ def make_agent(preset: presets.Preset) -> IMPALAConfig:
         if name in given:
             given[name] = _parse(name, given[name])
     if "optimizer" in given:
-        given["optimizer"] = {"rmsprop": RMSProp, "adam": Adam}[given["optimizer"]]()
+        kind = {"rmsprop": RMSProp, "adam": Adam}[given["optimizer"]]
+        own = preset.agent.optimizer
+        given["optimizer"] = own if isinstance(own, kind) else kind()
     return dataclasses.replace(preset.agent, replay=_replay(preset.agent.replay), **given)
 
 

@@ -31,6 +31,7 @@ from acme_impala.environments import EnvironmentFactory
 from acme_impala.experiments import (
     checkpointing,
     logs,
+    preparation,
     run_directory,
     signals,
     stored_run,
@@ -100,8 +101,16 @@ def learn(recording: replay.Recording, config: acme_impala.ExperimentConfig) -> 
     network = networks.as_impala_network(config.network_factory(recording.environment_spec))
     networks.check_network(network, recording.environment_spec)
     batch_size = config.agent.batch_size
-    directory = run_directory.claim(config, accept_new_config=FLAGS.accept_new_config)
-    found = checkpointing.newest_whole(directory.checkpoints)
+    recording.check_batch_size(batch_size)
+    found: checkpointing.Found | None = None
+
+    def find_checkpoint(directory: run_directory.RunDirectory):
+        nonlocal found
+        found = preparation.find_checkpoint(directory, network, config)
+
+    directory = run_directory.claim(
+        config, accept_new_config=FLAGS.accept_new_config, check=find_checkpoint
+    )
     steps = int(found.counts["learner_steps"]) if found else 0
     dataset = replay.RecordedUnrolls(
         recording,

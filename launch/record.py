@@ -68,7 +68,8 @@ def record(workdir: str, recording: str, num_frames: int, num_environments: int,
         Environment frames recorded.
 
     Raises:
-        ValueError: there is no such run, or the recording's directory is not empty.
+        ValueError: there is no such run, or the recording's directory is not empty or cannot be
+            made.
     """
     run = stored_run.read(workdir)
     num_tasks = len(environments.tasks_of(run.environment_factory))

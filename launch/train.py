@@ -82,6 +82,12 @@ flags.DEFINE_integer(
 flags.DEFINE_enum(
     "vectorization", "auto", environments.VECTORIZATIONS, "How Gymnasium environments are stepped."
 )
+flags.DEFINE_integer(
+    "frames_per_step",
+    None,
+    "Environment frames that an agent step of a Gymnasium environment takes, which only you know; "
+    "by default 1. Of all others it is known.",
+)
 flags.DEFINE_bool("accept_new_config", False, "Continue a run whose stored config differs.")
 
 flags.DEFINE_integer("evaluate_every", None, "Environment frames between evaluations.")
@@ -135,8 +141,10 @@ def make_config(preset: presets.Preset) -> acme_impala.ExperimentConfig:
         ),
     )
     tasks = environments.tasks_of(environment_factory)
-    if tasks[0].frames_per_step is not None:  # Whatever preset was named.
-        agent = dataclasses.replace(agent, frames_per_step=tasks[0].frames_per_step)
+    frames_per_step = FLAGS.frames_per_step
+    if frames_per_step is None:  # Whatever preset was named.
+        frames_per_step = tasks[0].frames_per_step or 1
+    agent = dataclasses.replace(agent, frames_per_step=frames_per_step)
     uses_popart = agent.popart_step_size is not None
     now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     return acme_impala.ExperimentConfig(

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import json
 import re
 import shutil
 
@@ -46,6 +47,14 @@ def results(root):
     )
     run_directory.release(run_directory.claim(by_code))
     (root / "empty").mkdir()
+    (root / "foreign").mkdir()
+    (root / "foreign" / "config.json").write_text('{"name": "something else"}')
+    shutil.copytree(root / "run", root / "newer")
+    newer = json.loads((root / "newer" / "config.json").read_text())
+    newer["network_factory"]["num_heads"] = 8
+    (root / "newer" / "config.json").write_text(json.dumps(newer))
+    shutil.copytree(root / "run", root / "taken")
+    (root / "taken" / "scores-324.csv").mkdir()  # As what may not be written is to who is not root.
     shutil.copytree(root / "run", root / "copy")
     commands = {
         "seven": [f"--workdir={root / 'run'}", "--episodes=7"],
@@ -77,6 +86,10 @@ def results(root):
         "no episodes": [f"--workdir={root / 'run'}", "--episodes=0"],
         "by code": [f"--workdir={root / 'by code'}"],
         "no video": [f"--workdir={root / 'run'}", "--video=video.txt"],
+        "foreign": [f"--workdir={root / 'foreign'}"],
+        "newer": [f"--workdir={root / 'newer'}"],
+        "a directory": [f"--workdir={root / 'run'}", f"--output={root / 'empty'}"],
+        "taken": [f"--workdir={root / 'taken'}"],
         "no directory": [f"--workdir={root / 'run'}", f"--output={root / 'nowhere' / 'a.csv'}"],
     }
     return run_commands(root, {n: ["launch/evaluate.py", *c] for n, c in commands.items()})
@@ -160,6 +173,10 @@ def test_it_says_which_checkpoint_it_evaluates(results):
         ("no episodes", "--episodes=0"),
         ("no video", "must end in .mp4 or .gif, got"),
         ("no directory", "nowhere, which --output names, is no directory"),
+        ("foreign", "has not the fields of this version's runs: 'environment_factory'"),
+        ("newer", "has not the fields of this version's runs"),
+        ("a directory", "empty cannot be written"),
+        ("taken", "scores-324.csv cannot be written"),
         ("the same twice", "are both of catch"),
         ("by code", "was made by code, with tests.launch.test_evaluate.make_catch"),
     ],
@@ -169,6 +186,7 @@ def test_it_refuses_and_says_why(results, name, message):
     assert status == 1, output
     assert message in output
     assert "Traceback" not in output
+    assert "agent steps a game" not in output
 
 
 def test_evaluating_leaves_the_run_as_it_is_but_for_the_scores(results, root):

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from acme_impala import replay, run_experiment
-from acme_impala.experiments import presets
+from acme_impala.experiments import presets, stored_run
 
 from ..experiments.runs import catch_config
 from .running import run_commands
@@ -43,6 +43,9 @@ def results(tmp_path_factory):
         "lag": [*learn, "--max_policy_lag=3"],
         "replay": [*learn, "--replay_fraction=0.5"],
         "length": [*learn, "--unroll_length=5"],
+        "batch": [*learn, "--batch_size=100000", f"--workdir={root / 'refused'}"],
+        "network": [*learn, "--hidden_sizes=9", "--num_frames=110000", "--accept_new_config"],
+        "file": ["launch/record.py", f"--workdir={root / 'run'}", f"--recording={root / '0.txt'}"],
     }
     return root, run_commands(root, commands)
 
@@ -72,6 +75,9 @@ def test_a_policy_learns_to_do_better_than_the_one_it_has_only_the_recording_of(
         ("lag", "--max_policy_lag is of actors"),
         ("replay", "--replay_fraction is of actors"),
         ("length", "--unroll_length=5.*of 10 steps"),
+        ("batch", "unrolls, less than batch_size=100000"),
+        ("network", "is of another network or optimizer"),
+        ("file", "0.txt cannot be made: "),
     ],
 )
 def test_what_cannot_be_done_is_said(results, name, message):
@@ -79,3 +85,10 @@ def test_what_cannot_be_done_is_said(results, name, message):
     assert status == 1
     assert re.search(message, output), output
     assert "Traceback" not in output
+
+
+def test_what_was_refused_has_changed_nothing(results):
+    root, _ = results
+    assert not (root / "refused").exists()
+    stored = stored_run.read(str(root / "learned"))
+    assert stored.network_factory.hidden_sizes != (9,)

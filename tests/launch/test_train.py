@@ -85,6 +85,7 @@ REFUSED_WORKDIRS = {
     "a file": "is a file; it must be a directory",
     "below a file": "cannot be written",
     "below /proc": "cannot be written",
+    "a folder of somebody else's": "is no run's, for it has no config.json, and holds logs",
     "another run's config": "agent.batch_size: stored 4, now 8",
     "a config cut short": "config.json cannot be read",
     "only broken checkpoints": "All 1 checkpoints in",
@@ -111,11 +112,13 @@ def workdirs(tmp_path_factory):
     broken = root / "broken"
     (broken / "checkpoints").mkdir(parents=True)
     (broken / "checkpoints" / "checkpoint-7.index").write_bytes(b"cut")
+    (root / "foreign" / "logs").mkdir(parents=True)
     in_use = run_directory.claim(catch_config(root / "in use"))
     yield {
         "a file": root / "file",
         "below a file": root / "file" / "run",
         "below /proc": "/proc/run",
+        "a folder of somebody else's": root / "foreign",
         "another run's config": root / "other",
         "a config cut short": root / "cut",
         "only broken checkpoints": broken,
@@ -211,6 +214,9 @@ def shown(tmp_path_factory):
         "all actions": ["--env=atari:pong", "--full_action_space"],
         "cartpole": ["--env=gym:CartPole-v1", "--preset=catch", "--seed=5"],
         "catch": ["--env=catch", "--preset=atari"],
+        "an image": ["--env=gym:CarRacing-v3", "--preset=atari"],
+        "an emulator": ["--env=gym:ALE/Pong-v5", "--frames_per_step=4", "--optimizer=adam"],
+        "its optimizer": ["--env=dmlab:rooms_watermaze", "--optimizer=rmsprop"],
         "all": [
             "--env=memory",
             "--core=lstm",
@@ -282,6 +288,18 @@ def test_frames_of_a_step_are_the_environments_whatever_the_preset(shown):
         assert shown[name]["agent"]["frames_per_step"] == frames
 
 
+def test_frames_of_a_gymnasium_step_are_one_or_what_is_said(shown):
+    assert shown["an image"]["agent"]["frames_per_step"] == 1
+    assert shown["an emulator"]["agent"]["frames_per_step"] == 4
+
+
+def test_a_named_optimizer_has_the_presets_settings_where_that_has_the_same(shown):
+    for name in ("its optimizer", "lab"):
+        optimizer = shown[name]["agent"]["optimizer"]
+        assert (optimizer["type"], optimizer["epsilon"]) == ("RMSProp", 0.1)
+    assert shown["an emulator"]["agent"]["optimizer"]["type"] == "Adam"
+
+
 def test_a_preset_can_be_named_and_the_seed_is_everyones(shown):
     fields = shown["cartpole"]
     assert fields["agent"]["batch_size"] == 4
@@ -324,8 +342,8 @@ def test_every_hyperparameter_can_be_given(shown):
 def test_the_command_itself_refuses_and_its_status_says_so(tmp_path):
     """One of the refusals above without anything in between."""
     result = subprocess.run(
-        [sys.executable, "launch/train.py", "--env=catch", "--discount=2"],
-        cwd=ROOT,
+        [sys.executable, ROOT / "launch/train.py", "--env=catch", "--discount=2"],
+        cwd=tmp_path,  # The default workdir would be made here.
         capture_output=True,
         text=True,
         check=False,
