@@ -65,7 +65,8 @@ class AtariEnvironment(EpisodicEnvironment):
 
     The observation is [image_size, image_size, frame_stack] uint8, the newest frame last, each the
     pixelwise maximum over the last two frames of an action repeat. At an episode's start the first
-    frame fills the whole stack.
+    frame fills the whole stack. The last frame of a game that `max_frames` ends may be of some
+    frames before: Gymnasium's preprocessing, and ale_py's, leave the screen unread then.
 
     Where losing a life ends an episode (discount 0), `reset()` after it goes on with the same game,
     by one agent step of no-op, as the EpisodicLifeEnv of OpenAI Baselines. Should that step pay a

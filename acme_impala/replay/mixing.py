@@ -60,7 +60,6 @@ class MixedDataset(UnrollDataset):
                 "what does."
             )
         self._config = config
-        self._batch_size = batch_size
         self._replay = ItemReader(client, tables.REPLAY, table.signature)
         # Items, until the table holds what it should.
         fill = tables.num_items(config.fill(batch_size), table.signature)

@@ -103,7 +103,7 @@ class RecordingWriter:
             **self._description, "unrolls": unrolls, "frames": self.frames, "files": self._files
         }  # fmt: skip
         fresh = self._directory / "recording.new"
-        fresh.write_text(json.dumps(description, indent=2) + "\n")
+        fresh.write_text(json.dumps(description, indent=2, allow_nan=False) + "\n")
         fresh.rename(self._directory / _DESCRIPTION)
 
     def write(self, item: types.Unroll):
@@ -327,7 +327,7 @@ def _nest_to_json(nest: types.Nest) -> dict[str, Any]:
             "shape": list(nest.shape),
             "dtype": nest.dtype.name,
             **{
-                name: np.asarray(getattr(nest, name)).tolist()
+                name: _bound_to_json(getattr(nest, name))
                 for name in ("minimum", "maximum")
                 if hasattr(nest, name)
             },
@@ -337,6 +337,12 @@ def _nest_to_json(nest: types.Nest) -> dict[str, Any]:
         return {"kind": "dict", "parts": {name: _nest_to_json(part) for name, part in nest.items()}}
     kind = "observation_action_reward" if types.is_oar(nest) else "tuple"
     return {"kind": kind, "parts": [_nest_to_json(part) for part in nest]}
+
+
+def _bound_to_json(bound: np.ndarray) -> Any:
+    """JSON has no infinity: it becomes a string, of which numpy makes it again."""
+    numbers = np.asarray(bound).tolist()
+    return tree.map_structure(lambda x: x if math.isfinite(x) else str(x), numbers)
 
 
 def _nest_from_json(fields: dict[str, Any]) -> types.Nest:

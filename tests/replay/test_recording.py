@@ -16,6 +16,7 @@ from .examples import OBSERVATION_SPEC, environment_spec
 
 OBSERVATIONS = {
     "dict": OBSERVATION_SPEC,
+    "unbounded": specs.BoundedArray((2,), np.float32, [-np.inf, 0.5], np.inf),
     "stacked frames": frames.StackedFrames((3, 2, 4), np.uint8, 0, 255),
     "action and reward": types.OAR(
         specs.Array((2,), np.float32), specs.DiscreteArray(3), specs.Array((), np.float32)
