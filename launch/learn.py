@@ -102,14 +102,8 @@ def learn(recording: replay.Recording, config: acme_impala.ExperimentConfig) -> 
     networks.check_network(network, recording.environment_spec)
     batch_size = config.agent.batch_size
     recording.check_batch_size(batch_size)
-    found: checkpointing.Found | None = None
-
-    def find_checkpoint(directory: run_directory.RunDirectory):
-        nonlocal found
-        found = preparation.find_checkpoint(directory, network, config)
-
-    directory = run_directory.claim(
-        config, accept_new_config=FLAGS.accept_new_config, check=find_checkpoint
+    directory, found = preparation.take_up(
+        config, network, accept_new_config=FLAGS.accept_new_config
     )
     steps = int(found.counts["learner_steps"]) if found else 0
     dataset = replay.RecordedUnrolls(
@@ -119,7 +113,6 @@ def learn(recording: replay.Recording, config: acme_impala.ExperimentConfig) -> 
         seed=config.seed + steps,  # A run that goes on sees another order.
         learner_steps=steps,
     )
-    logs.cut_back(directory, found.counts if found else {})
     counter = make_counter(found.counts if found else {})
     logger = logs.make_logger(directory, "learner", every=logs.LOG_SECONDS)
     learner = IMPALALearner(

@@ -160,7 +160,7 @@ class AtariVectorEnvironment(BatchedEnvironment):
 
     def close(self):
         """Frees the emulators, which ale_py's own `close` does not."""
-        del self._env
+        self._env = None
 
     def _reset_games(self, which: np.ndarray, observation: np.ndarray, info: dict) -> np.ndarray:
         fresh, fresh_info = self._env.reset(options={"reset_mask": which})

@@ -78,11 +78,34 @@ def prepare(
             environment_spec.actions,
         )
 
+    directory, checkpoint = take_up(config, network, accept_new_config=accept_new_config)
+    return Prepared(directory, environment_spec, builder, checkpoint)
+
+
+def take_up(
+    config: ExperimentConfig, network: networks.Network, *, accept_new_config: bool = False
+) -> tuple[run_directory.RunDirectory, checkpointing.Found | None]:
+    """Takes up the run directory, with the logs as they were at its newest checkpoint.
+
+    Args:
+        config: the experiment.
+        network: the config's, with its variables.
+        accept_new_config: continue a run whose stored config differs.
+
+    Returns:
+        The directory, and what the run goes on from; None: it begins.
+
+    Raises:
+        ValueError: the workdir cannot be used, all checkpoints in it are broken, or the newest does
+            not fit the config. Then nothing in it has changed.
+    """
     checkpoint: checkpointing.Found | None = None
 
     def find(directory: run_directory.RunDirectory):
         nonlocal checkpoint
-        checkpoint = find_checkpoint(directory, network, config)
+        checkpoint = checkpointing.newest_whole(directory.checkpoints)
+        if checkpoint:
+            _check_fits(checkpoint, config, network)
 
     directory = run_directory.claim(config, accept_new_config=accept_new_config, check=find)
     try:
@@ -93,25 +116,12 @@ def prepare(
     except BaseException:
         run_directory.release(directory)
         raise
-    return Prepared(directory, environment_spec, builder, checkpoint)
+    return directory, checkpoint
 
 
-def find_checkpoint(
-    directory: run_directory.RunDirectory, network: networks.Network, config: ExperimentConfig
-) -> checkpointing.Found | None:
-    """Finds what a run goes on from; None: it begins.
-
-    Args:
-        directory: the run's.
-        network: of the config, with its variables; what is found is loaded into it.
-        config: the experiment.
-
-    Raises:
-        ValueError: all checkpoints are broken, or the newest does not fit network and config.
-    """
-    checkpoint = checkpointing.newest_whole(directory.checkpoints)
-    if not checkpoint:
-        return None
+def _check_fits(
+    checkpoint: checkpointing.Found, config: ExperimentConfig, network: networks.Network
+):
     from acme_impala import learning  # Not small, and of use only to runs that are continued.
 
     with tf.device("/CPU:0"):
@@ -123,7 +133,6 @@ def find_checkpoint(
             task_names=environments.task_names(config.environment_factory),
         )
         checkpointing.check_fits(checkpoint.path, learner)
-    return checkpoint
 
 
 def _check_frames(
