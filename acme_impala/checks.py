@@ -1,7 +1,6 @@
 """Checks of settings, which fail before any process starts."""
 
 import numbers
-import os
 import pathlib
 from typing import Any
 
@@ -25,12 +24,18 @@ def require_seed(seed: Any):
 
 
 def require_writable(name: str, path: pathlib.Path):
-    """Raises a ValueError where a file cannot be written; makes none."""
+    """Raises a ValueError where a file cannot be written; leaves none."""
     path = path.absolute()
-    require(
-        not path.is_dir() and os.access(path if path.exists() else path.parent, os.W_OK),
-        f"{name}={path} cannot be written: name a file in a directory of yours.",
-    )
+    is_new = not path.exists()
+    try:
+        with open(path, "a"):
+            pass
+        if is_new:
+            path.unlink()
+    except OSError as error:
+        raise ValueError(
+            f"{name}={path} cannot be written: {error}. Name a file in a directory of yours."
+        ) from error
 
 
 def is_int(value: Any) -> bool:

@@ -141,6 +141,11 @@ def make_config(preset: presets.Preset) -> acme_impala.ExperimentConfig:
         ),
     )
     tasks = environments.tasks_of(environment_factory)
+    if FLAGS["vectorization"].present and not any(task.name.startswith("gym:") for task in tasks):
+        raise ValueError(
+            f"--vectorization={FLAGS.vectorization} means nothing to --env={FLAGS.env}: leave it "
+            "out, or name an environment of Gymnasium's."
+        )
     frames_per_step = FLAGS.frames_per_step
     if frames_per_step is None:  # Whatever preset was named.
         frames_per_step = tasks[0].frames_per_step or 1

@@ -49,6 +49,7 @@ class RunDirectory:
         return str(working)
 
 
+_LOCK = ".lock"
 # Open files whose locks this process holds, by run directory.
 _locks: dict[pathlib.Path, TextIO] = {}
 
@@ -85,6 +86,8 @@ def claim(
             check(directory)
             _take_up(directory, config)
         except BaseException:
+            if not directory.config.exists():  # It is no run's, and has no use for a lock.
+                (directory.root / _LOCK).unlink()
             release(directory)
             raise
     except OSError as error:
@@ -130,7 +133,7 @@ def _lock(directory: RunDirectory, workdir: str):
     if directory.root.exists() and not directory.root.is_dir():
         raise ValueError(f"workdir={workdir} is a file; it must be a directory.")
     directory.root.mkdir(parents=True, exist_ok=True)
-    lock = open(directory.root / ".lock", "a")  # noqa: SIM115 (held until `release`)
+    lock = open(directory.root / _LOCK, "a")  # noqa: SIM115 (held until `release`)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

@@ -32,7 +32,8 @@ def test_part_is_measured_alone(part):
             assert all(value > 0 for value in measured.values())
 
 
-@pytest.mark.parametrize("name", ["nowhere/measured.json", "."])  # In no directory; one itself.
+# In no directory; one itself; where root may write, and cannot.
+@pytest.mark.parametrize("name", ["nowhere/measured.json", ".", "/proc/measured.json"])
 def test_a_file_that_cannot_be_written_is_named_before_anything_is_measured(name, tmp_path):
     path = tmp_path / name
     done = run("--tasks=cartpole", "--parts=environment", f"--json={path}")

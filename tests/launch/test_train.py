@@ -69,6 +69,19 @@ REFUSED = {
     "an image network for a vector": (["--env=gym:CartPole-v1", "--torso=atari"], "image"),
     "an unknown launcher": (["--launcher=slurm"], "--launcher=slurm"),
     "an unknown flag": (["--learning_rat=1"], "learning_rat"),
+    "frames of a step that are known": (["--frames_per_step=2"], "An agent step of catch takes 1"),
+    "no frames in a step": (
+        ["--env=gym:CartPole-v1", "--frames_per_step=0"],
+        "frames_per_step must be a whole number of at least 1, got 0",
+    ),
+    "a vectorization for nothing": (
+        ["--vectorization=sync"],
+        "--vectorization=sync means nothing to --env=catch",
+    ),
+    "no vector environment": (
+        ["--env=gym:MountainCar-v0", "--vectorization=vector_entry_point"],
+        "has no vector_entry_point of its own",
+    ),
     "a private network with others in it": (
         ["--private", "--ray_address=auto"],
         "--private leaves no way to a cluster",
