@@ -1,5 +1,6 @@
 """The learning curve, drawn anew while a run goes on."""
 
+import gc
 import importlib
 import time
 
@@ -48,6 +49,9 @@ class CurveDrawer(Watcher):
     def _draw(self):
         self._drawn = self._logged()
         learning_curve.plot(self._directory, self._title, self._tasks)
+        # A picture's parts refer to each other, and Python looks for such garbage the more seldom
+        # the larger a process is: after ten pictures, of 3 MiB each, beside TensorFlow.
+        gc.collect()
 
     def _logged(self) -> int:
         """When the last evaluation was logged, in nanoseconds; 0: there was none."""

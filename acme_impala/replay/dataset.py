@@ -4,18 +4,17 @@ import collections
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent import futures
 from typing import Any
 
 import numpy as np
 import reverb
-import tensorflow as tf
-import tree
 from reverb import reverb_types
 
-from acme_impala import frames, types
+from acme_impala import types
 from acme_impala.replay import tables
+from acme_impala.replay.batches import BatchMaker, batch_spec
 from acme_impala.replay.reader import ItemReader
 
 # How long a wait lasts before `should_stop` is asked again.
@@ -23,8 +22,6 @@ _POLL_SECONDS = 0.2
 # Of so many items it is known that they were taken: as many as a large program learns from while a
 # host cannot be reached.
 _KEYS_KEPT = 1 << 17
-# TensorFlow takes over memory that begins at a multiple of this, and copies other.
-_ALIGNMENT = 64
 
 
 class UnrollDataset(Iterator[types.Unroll]):
@@ -73,6 +70,7 @@ class UnrollDataset(Iterator[types.Unroll]):
             )
         self._items_per_batch = batch_size // unrolls_per_item
         self.element_spec = batch_spec(signature, batch_size)
+        self._make_batch = BatchMaker(self.element_spec)
         self._queues = [_Queue(client, queue) for queue in queues]
         self._batch_size = batch_size
         self._steps_given = self.steps_dropped_filling = 0
@@ -196,7 +194,7 @@ class UnrollDataset(Iterator[types.Unroll]):
     def _gather(self) -> tuple[types.Unroll, int]:
         """Gathers a batch; returns it with the number of agent steps that left the queue for it."""
         items = [self._take() for _ in range(self._items_per_batch)]
-        return put_together(items, self.element_spec), sum(map(count_steps, items))
+        return self._make_batch(items), sum(map(count_steps, items))
 
     def _take(self) -> types.Unroll:
         """Waits for the next item of the task of which the fewest steps were taken."""
@@ -272,60 +270,3 @@ def in_background(function: Callable[[], Any]) -> futures.Future:
 def count_steps(item: types.Unroll) -> int:
     """Returns how many agent steps are learned from an item: its rows that count (types.Unroll)."""
     return int(np.count_nonzero(np.logical_not(item.start_of_episode[1:])))
-
-
-def batch_spec(signature: types.Unroll, batch_size: int) -> types.Unroll:
-    """The shapes and dtypes of batches of items that have this signature."""
-    num_rows = signature.reward.shape[0]
-
-    def row_spec(spec):
-        older_frames = spec.shape[0] - num_rows
-        stack = (older_frames + 1,) if older_frames else ()
-        return tf.TensorSpec((num_rows, batch_size, *spec.shape[2:], *stack), spec.dtype)
-
-    def header_spec(spec):
-        return tf.TensorSpec((batch_size, *spec.shape[1:]), spec.dtype)
-
-    return types.map_unroll(row_spec, header_spec, signature)
-
-
-def put_together(items: Sequence[types.Unroll], element_spec: types.Unroll) -> types.Unroll:
-    """Makes a batch of items, side by side, with their frames stacked again.
-
-    Args:
-        items: of numpy arrays, in all as many unrolls as a batch has.
-        element_spec: the batch's.
-    """
-    num_rows = element_spec.reward.shape[0]
-    starts = _concatenate([item.start_of_episode for item in items], axis=1)
-
-    def stack(spec, *columns):
-        if len(columns[0]) == num_rows:
-            return _concatenate(columns, axis=1)
-        batch = _aligned(spec)
-        first = 0
-        for column in columns:  # Each straight into its place.
-            part = slice(first, first + column.shape[1])
-            frames.restack(column, starts[:, part], batch[:, part])
-            first = part.stop
-        return batch
-
-    def concatenate(_, *parts):
-        return _concatenate(parts, axis=0)
-
-    batch = types.map_unroll(stack, concatenate, element_spec, *items)
-    with tf.device("/CPU:0"):
-        return tree.map_structure(tf.convert_to_tensor, batch)
-
-
-def _concatenate(parts: Any, axis: int) -> np.ndarray:
-    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis)
-
-
-def _aligned(spec: tf.TensorSpec) -> np.ndarray:
-    """An array that TensorFlow need not copy."""
-    dtype = spec.dtype.as_numpy_dtype
-    size = spec.shape.num_elements() * np.dtype(dtype).itemsize
-    memory = np.empty(size + _ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % _ALIGNMENT
-    return memory[start : start + size].view(dtype).reshape(spec.shape)

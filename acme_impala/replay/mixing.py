@@ -9,12 +9,7 @@ import reverb
 
 from acme_impala import types
 from acme_impala.replay import tables
-from acme_impala.replay.dataset import (
-    UnrollDataset,
-    count_steps,
-    in_background,
-    put_together,
-)
+from acme_impala.replay.dataset import UnrollDataset, count_steps, in_background
 from acme_impala.replay.reader import ItemReader
 from acme_impala.replay_config import ReplayConfig
 
@@ -107,7 +102,7 @@ class MixedDataset(UnrollDataset):
         replayed = replaying.result()
         fresh = [self._fresh.popleft() for _ in range(num_fresh)]
         self._batches += 1
-        unroll = put_together([*fresh, *(item for _, item in replayed)], self.element_spec)
+        unroll = self._make_batch([*fresh, *(item for _, item in replayed)])
         keys = [key for key, _ in replayed]
         times_sampled = [0] * num_fresh + list(map(self._count, keys))
         batch = types.Batch(

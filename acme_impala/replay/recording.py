@@ -23,7 +23,8 @@ from acme import specs
 
 from acme_impala import distributions, frames, types
 from acme_impala.checks import require
-from acme_impala.replay.dataset import batch_spec, count_steps, in_background, put_together
+from acme_impala.replay.batches import BatchMaker, batch_spec
+from acme_impala.replay.dataset import count_steps, in_background
 from acme_impala.replay.reader import untuned
 
 FORMAT = 2
@@ -237,7 +238,9 @@ class RecordedUnrolls(Iterator[types.Unroll]):
         self._signature = _signature(recording, batch_size)
         self._initial_state = initial_state
         self._learner_steps = learner_steps
-        self.element_spec = batch_spec(self._signature, batch_size)._replace(
+        without_state = batch_spec(self._signature, batch_size)
+        self._make_batch = BatchMaker(without_state)
+        self.element_spec = without_state._replace(
             initial_state=tree.map_structure(
                 lambda x: tf.TensorSpec(x.shape, x.dtype), initial_state
             )
@@ -280,7 +283,7 @@ class RecordedUnrolls(Iterator[types.Unroll]):
             return values if path[0] == "policy_version" else np.moveaxis(values, 0, 1)
 
         item = tree.map_structure_with_path(read, self._signature)
-        batch = put_together([item], self.element_spec._replace(initial_state=()))
+        batch = self._make_batch([item])
         versions = tf.fill([len(item.policy_version)], tf.constant(self._learner_steps, tf.int64))
         self._learner_steps += 1
         return batch._replace(initial_state=self._initial_state, policy_version=versions)

@@ -82,6 +82,16 @@ def serving(signature, capacity, *more_tables):
             server.stop()
 
 
+def random_item(signature, rng):
+    def column(spec):
+        values = (
+            rng.integers(0, 2, spec.shape) if spec.dtype == tf.bool else 9 * rng.random(spec.shape)
+        )
+        return values.astype(spec.dtype.as_numpy_dtype)
+
+    return tree.map_structure(column, signature)
+
+
 class NumberedWriter:
     """Writes the unrolls 0, 1, 2, ... with their number as policy version."""
 

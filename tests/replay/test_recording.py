@@ -10,9 +10,9 @@ import tree
 from dm_env import specs
 
 from acme_impala import frames, replay, types
-from acme_impala.replay.dataset import put_together
+from acme_impala.replay.batches import BatchMaker, batch_spec
 
-from .examples import OBSERVATION_SPEC, environment_spec
+from .examples import OBSERVATION_SPEC, environment_spec, random_item
 
 OBSERVATIONS = {
     "dict": OBSERVATION_SPEC,
@@ -29,16 +29,6 @@ ACTIONS = {
 }
 STATE = (tf.TensorSpec((4,), tf.float32), tf.TensorSpec((), tf.float32))
 B = 3
-
-
-def random_item(signature, rng):
-    def column(spec):
-        values = (
-            rng.integers(0, 2, spec.shape) if spec.dtype == tf.bool else 9 * rng.random(spec.shape)
-        )
-        return values.astype(spec.dtype.as_numpy_dtype)
-
-    return tree.map_structure(column, signature)
 
 
 def write(directory, spec, signature, items):
@@ -87,9 +77,7 @@ def test_what_is_read_is_what_was_written(name, unrolls_per_item, tmp_path, monk
         batch = next(dataset)
         which = batch.action.numpy()[0]
         seen += which.tolist()
-        expected = put_together(
-            [singles[i] for i in which], replay.dataset.batch_spec(one, B)
-        )._replace(
+        expected = BatchMaker(batch_spec(one, B))([singles[i] for i in which])._replace(
             initial_state=own_state,
             policy_version=tf.fill([B], tf.constant(10 + number, tf.int64)),
         )
