@@ -19,6 +19,9 @@ class StackedFrames(specs.BoundedArray):
     again, bit for bit, when it is read.
     """
 
+    def __reduce__(self):  # dm_env's own would make it a BoundedArray in every other process.
+        return type(self), (self.shape, self.dtype, self.minimum, self.maximum, self.name)
+
 
 class FrameStack:
     """The newest S frames of environments side by side, stacked anew with each that comes."""

@@ -1,5 +1,8 @@
 """Stacks of frames, pushed and put together again, against a stack kept one by one."""
 
+import copy
+import pickle
+
 import cv2
 import numpy as np
 import pytest
@@ -49,6 +52,17 @@ def test_frames_are_stacked_again_as_they_were(size, dtype, rows, batch, seed):
             np.testing.assert_array_equal(stacked, expected[t])
             frames.take_newest(stacked, newest)
             np.testing.assert_array_equal(newest, stored[size - 1 + t])
+
+
+@pytest.mark.parametrize(
+    "copied", [lambda x: pickle.loads(pickle.dumps(x)), copy.deepcopy, lambda x: x.replace()]
+)
+def test_a_spec_stays_one_of_stacked_frames_wherever_it_goes(copied):
+    spec = frames.StackedFrames((3, 2, 4), np.uint8, 0, 255, "frames")
+    other = copied(spec)
+    assert type(other) is frames.StackedFrames
+    assert other == spec
+    assert other.name == "frames"
 
 
 @pytest.mark.parametrize("parts", [1, 2, 4])

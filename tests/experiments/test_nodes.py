@@ -1,10 +1,14 @@
-"""The nodes of programs: which cores they keep to, and what ends all of them."""
+"""The nodes of programs: what travels, which cores they keep to, and what ends all of them."""
 
+import contextlib
 import os
+import re
 import signal
 
 import pytest
+import reverb
 
+from acme_impala import replay
 from acme_impala.experiments.cores import num_cores
 from acme_impala.experiments.run_directory import RunDirectory
 
@@ -40,19 +44,35 @@ def test_sigterm_to_a_node_that_has_just_begun_to_listen_ends_it_in_order(tmp_pa
     assert command.processes() == []
 
 
-def cores_of_threads(path, *flags):
-    """The cores that each thread of each node may use, in a program on Atari that has learned."""
+@contextlib.contextmanager
+def learning_atari(path, *flags):
+    """A program on Atari that has learned; its batches are of four unrolls of five steps."""
     sizes = "--torso=mlp", "--environments_per_actor=4", "--batch_size=4", "--unroll_length=5"
     command = train(path, FOR_EVER, "--env=atari:pong", "--preset=atari", *sizes, *flags)
     directory = RunDirectory(str(path / "run"))
     command.wait_until(lambda: learned(directory) > 0)
-    cores = {
-        name: [os.sched_getaffinity(thread.id) for thread in process.threads()]
-        for name, process in command.nodes().items()
-    }
-    status, _ = command.stop(signal.SIGTERM)
+    try:
+        yield command
+    finally:
+        status, _ = command.stop(signal.SIGTERM)
     assert status == ENDED_EARLY, command.output
-    return cores
+
+
+def test_frames_travel_one_by_one_between_processes(tmp_path):
+    with learning_atari(tmp_path, "--num_actors=1") as command:
+        (port,) = re.findall(r"Open ports: replay (\d+)", command.output)
+        queue = reverb.Client(f"localhost:{port}").server_info(timeout=10)[replay.QUEUE]
+    older, rows, unrolls = 3, 5 + 1, 2  # An item is of one of the actor's two batches.
+    assert queue.signature.observation.shape == (older + rows, unrolls, 84, 84)
+
+
+def cores_of_threads(path, *flags):
+    """The cores that each thread of each node may use, in a program on Atari."""
+    with learning_atari(path, *flags) as command:
+        return {
+            name: [os.sched_getaffinity(thread.id) for thread in process.threads()]
+            for name, process in command.nodes().items()
+        }
 
 
 def test_actors_whose_environments_run_in_the_background_keep_to_a_core_each(tmp_path):
