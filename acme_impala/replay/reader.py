@@ -1,5 +1,6 @@
 """Items of a Reverb table, one after another."""
 
+import numpy as np
 import reverb
 import tensorflow as tf
 import tree
@@ -63,7 +64,7 @@ class ItemReader:
         Raises:
             StopIteration: `stop` was called.
         """
-        key, item = tree.map_structure(lambda x: x.numpy(), next(self._items))
+        key, item = tree.map_structure(np.asarray, next(self._items))
         return int(key), item
 
     def stop(self):
