@@ -50,7 +50,7 @@ class CurveDrawer(Watcher):
         self._drawn = self._logged()
         learning_curve.plot(self._directory, self._title, self._tasks)
         # A picture's parts refer to each other, and Python looks for such garbage the more seldom
-        # the larger a process is: after ten pictures, of 3 MiB each, beside TensorFlow.
+        # the larger a process is: beside TensorFlow after ten pictures, which are 30 MiB.
         gc.collect()
 
     def _logged(self) -> int:

@@ -1,4 +1,4 @@
-"""Batches of items from Reverb."""
+"""Batches of items."""
 
 import collections
 import weakref
@@ -32,9 +32,9 @@ def batch_spec(signature: types.Unroll, batch_size: int) -> types.Unroll:
 class BatchMaker:
     """Makes batches of items, side by side, with their frames stacked again.
 
-    Their memory is used again as soon as nobody holds a batch, or anything that shares memory with
-    it. The C library would put smaller things into the holes that batches leave, and a learner
-    would grow by several batches.
+    What is copied for a batch lies in memory that is used again as soon as nobody holds the batch,
+    or anything that shares memory with it. The C library would put smaller things into the holes
+    that batches leave, and a learner would grow by several batches.
     """
 
     def __init__(self, element_spec: types.Unroll):
@@ -72,15 +72,18 @@ class BatchMaker:
     def _concatenate(
         self, parts: Sequence[np.ndarray], axis: int, spec: tf.TensorSpec
     ) -> np.ndarray:
-        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis, out=self._array(spec))
+        if len(parts) == 1 and parts[0].flags.c_contiguous:
+            return parts[0]
+        return np.concatenate(parts, axis, out=self._array(spec))
 
     def _array(self, spec: tf.TensorSpec) -> np.ndarray:
-        """An array that TensorFlow need not copy; its memory comes back when it goes."""
-        dtype = spec.dtype.as_numpy_dtype
-        size = spec.shape.num_elements() * np.dtype(dtype).itemsize
+        """An array that TensorFlow need not copy; its memory comes back after the last view."""
+        dtype, count = spec.dtype.as_numpy_dtype, spec.shape.num_elements()
+        size = count * np.dtype(dtype).itemsize
         free = self._free[size]
         memory = free.pop() if free else np.empty(size + _ALIGNMENT, np.uint8)
-        start = -memory.ctypes.data % _ALIGNMENT
-        array = memory[start : start + size].view(dtype).reshape(spec.shape)
+        # Views of an array keep not it but the array whose memory it shows. A memoryview is none,
+        # so they keep this one.
+        array = np.frombuffer(memory.data, dtype, count, -memory.ctypes.data % _ALIGNMENT)
         weakref.finalize(array, free.append, memory).atexit = False
-        return array
+        return array.reshape(spec.shape)

@@ -59,7 +59,7 @@ class ItemReader:
             )
 
     def take(self) -> tuple[int, types.Unroll]:
-        """Waits for an item; returns its key and its data as numpy arrays, to be read only.
+        """Waits for an item; returns its key and its data as numpy arrays, not to be written to.
 
         Raises:
             StopIteration: `stop` was called.
