@@ -14,7 +14,7 @@ import tree
 from acme.tf import savers
 from acme.utils import counting, loggers
 
-from acme_impala import losses, networks, optimizers, popart, types
+from acme_impala import function_leak, losses, networks, optimizers, popart, types
 from acme_impala.config import IMPALAConfig, LinearSchedule, Scheduled
 from acme_impala.tracing import graph_function
 from acme_impala.types import ACTOR_VARIABLE_NAMES, VARIABLE_NAMES
@@ -106,6 +106,7 @@ class IMPALALearner(acme.Learner, savers.TFSaveable):
             ValueError: `popart_step_size` is given, and the network has no `baseline_head` with an
                 output for each task.
         """
+        function_leak.stop_leak()
         self._network = networks.as_impala_network(network)
         self._dataset = dataset
         self._config = config

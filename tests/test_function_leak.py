@@ -3,6 +3,13 @@
 import subprocess
 import sys
 
+import numpy as np
+import pytest
+from acme import specs
+
+from acme_impala import IMPALAConfig, IMPALALearner, acting, function_leak
+from acme_impala.networks import NetworkConfig, make_network
+
 PROGRAM = """
 import psutil
 import tensorflow as tf
@@ -31,3 +38,25 @@ def test_a_function_leaves_nothing_behind():
     without, with_remedy = map(int, run.stdout.splitlines()[-2:])
     assert with_remedy < 1e6
     assert without > 2.5e6  # Else the remedy is not needed any more.
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda network: acting.BatchedPolicy(network, 1, acting.ActionSampler(0)),
+        lambda network: IMPALALearner(network, iter(()), IMPALAConfig()),
+    ],
+    ids=["policy", "learner"],
+)
+def test_who_calls_functions_again_and_again_has_the_remedy(make, monkeypatch):
+    taken = []
+    monkeypatch.setattr(function_leak, "stop_leak", lambda: taken.append(True))
+    number = specs.Array((), np.float32)
+    spec = specs.EnvironmentSpec(
+        observations=specs.Array((2,), np.float32),
+        actions=specs.DiscreteArray(2),
+        rewards=number,
+        discounts=number,
+    )
+    make(make_network(spec, NetworkConfig(hidden_sizes=(2,))))
+    assert taken

@@ -30,7 +30,8 @@ class ExperimentConfig:
             same config, that run is continued.
         num_frames: environment frames to learn from before the run ends.
         agent: the hyperparameters.
-        seed: of initial weights, environments and action sampling.
+        seed: of environments and action sampling. Initial weights are the network factory's
+            (`NetworkConfig.seed`).
         evaluate_every: environment frames (learned from) between evaluations; None: a twentieth of
             `num_frames`, at least MIN_EVALUATION_PERIOD.
         evaluation_episodes: whole games of each task in an evaluation.

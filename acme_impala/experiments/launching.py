@@ -5,6 +5,7 @@ import os
 import pathlib
 import re
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -198,10 +199,13 @@ def _environments(program: lp.Program, with_replay: bool) -> dict[str, dict[str,
 def _local_resources(
     program: lp.Program, with_replay: bool
 ) -> dict[str, local_multi_processing.PythonProcess]:
-    """The processes' environments, by which all know their launcher."""
-    launcher = {LAUNCHER_VARIABLE: str(os.getpid())}
+    """The processes' environments: all know their launcher, and can import what it can."""
+    common = {
+        LAUNCHER_VARIABLE: str(os.getpid()),
+        "PYTHONPATH": os.pathsep.join(folder or os.getcwd() for folder in sys.path),
+    }
     return {
-        label: local_multi_processing.PythonProcess(env={**environment, **launcher})
+        label: local_multi_processing.PythonProcess(env={**environment, **common})
         for label, environment in _environments(program, with_replay).items()
     }
 

@@ -15,6 +15,7 @@ from absl import logging
 
 from acme_impala import builder as builder_lib
 from acme_impala import environments
+from acme_impala import replay as replay_lib
 from acme_impala.experiments import accounts, checkpointing, heap, heartbeat, logs, membership
 from acme_impala.experiments.config import ExperimentConfig
 from acme_impala.experiments.counts import LearnerCounter
@@ -53,6 +54,7 @@ class LearnerNode(acme.VariableSource):
         self._directory = directory
         self._num_actors = num_actors
         self._has_ended = has_ended
+        replay = replay_lib.in_this_process(replay)  # On Ray its address is the host's.
         self._stop = lp.stop_event()
         self._life = membership.own_life()
         if self._life:

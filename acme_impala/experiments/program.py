@@ -139,7 +139,8 @@ def make_program(
 
     Returns:
         A program for `lp.launch` (or use `experiments.launch`, which also shows progress and
-        failures).
+        failures, draws the curve, has its processes take less memory, and ends what a killed
+        process or launcher leaves).
 
     Raises:
         ValueError: something does not fit; the message says what, and what would do.

@@ -6,7 +6,7 @@ from acme_impala.replay.mixing import MixedDataset
 from acme_impala.replay.priorities import PriorityWriter
 from acme_impala.replay.reader import ItemReader
 from acme_impala.replay.recording import RecordedUnrolls, Recording, RecordingWriter
-from acme_impala.replay.server import check_saved, save_tables, start_server
+from acme_impala.replay.server import check_saved, in_this_process, save_tables, start_server
 from acme_impala.replay.tables import (
     QUEUE,
     REPLAY,
@@ -33,6 +33,7 @@ __all__ = [
     "block_of_one",
     "check_saved",
     "in_background",
+    "in_this_process",
     "make_queue",
     "make_queues",
     "make_replay",

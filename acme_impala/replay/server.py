@@ -69,6 +69,16 @@ def save_tables(client: reverb.Client, path: pathlib.Path):
     written.rename(path)
 
 
+def in_this_process(client: reverb.Client) -> reverb.Client:
+    """A client of the same server, in whose process this is.
+
+    Only at the address `localhost` does Reverb look for a server whose memory it can read; at any
+    other of this machine's it takes unrolls through gRPC.
+    """
+    port = client.server_address.rpartition(":")[2]
+    return reverb.Client(f"localhost:{port}")
+
+
 def check_saved(path: pathlib.Path):
     """Reads what `save_tables` saved. Every record of it has a checksum.
 

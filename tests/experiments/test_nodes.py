@@ -66,6 +66,35 @@ def test_frames_travel_one_by_one_between_processes(tmp_path):
     assert queue.signature.observation.shape == (older + rows, unrolls, 84, 84)
 
 
+SCRIPT = """
+import beside
+from acme_impala import ExperimentConfig, experiments, launch, networks
+
+config = ExperimentConfig(
+    environment_factory=beside.make_environment,
+    network_factory=networks.NetworkConfig(hidden_sizes=(16,)),
+    agent=experiments.PRESETS["catch"](500).agent,
+    num_frames=500,
+    workdir={workdir!r},
+)
+launch(config, 1, 4)
+"""
+BESIDE = """
+from acme_impala.environments import Catch
+
+def make_environment(seed, evaluation):
+    return Catch(seed=seed)
+"""
+
+
+def test_nodes_import_what_lies_beside_the_script_wherever_it_was_started(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT.format(workdir=str(tmp_path / "run")))
+    (tmp_path / "beside.py").write_text(BESIDE)
+    command = Command(tmp_path / "start", tmp_path / "script.py")
+    assert command.wait() == 0, command.output
+    assert learned(RunDirectory(str(tmp_path / "run"))) >= 500
+
+
 def cores_of_threads(path, *flags):
     """The cores that each thread of each node may use, in a program on Atari."""
     with learning_atari(path, *flags) as command:

@@ -85,3 +85,16 @@ def test_without_replay_nothing_that_was_saved_is_looked_at(saved, tmp_path):
     server = replay.start_server(lambda: make_tables()[:1], None, str(tmp_path / "b"), saved)
     assert sizes(server) == {replay.QUEUE: 0}
     server.stop()
+
+
+def test_its_own_process_reaches_it_at_localhost_whatever_its_address():
+    queue = replay.make_queue(NUMBERED, 20)
+    server = reverb.Server([queue], port=None)
+    client = reverb.Client(f"127.0.0.1:{server.port}")
+    own = replay.in_this_process(client)
+    assert own.server_address == f"localhost:{server.port}"
+    with NumberedWriter(client) as writer:
+        writer.write(3)
+        writer.flush()
+    assert own.server_info()[replay.QUEUE].current_size == 3
+    server.stop()
