@@ -112,6 +112,13 @@ flags.DEFINE_enum(
 )
 flags.DEFINE_bool("last_action_and_reward", None, "Whether observations hold them.")
 
+# By how the names of the tasks begin that they are of, and whose tasks those are.
+_FLAGS_OF_KINDS = {
+    "gym:": ("Gymnasium's", ["vectorization"]),
+    "atari:": ("Atari's", ["sticky_actions", "full_action_space"]),
+    "dmlab:": ("DeepMind Lab's", ["level_cache", "dataset_path", "renderer"]),
+}
+
 
 def make_config(preset: presets.Preset) -> acme_impala.ExperimentConfig:
     """Makes the experiment that the flags describe.
@@ -141,11 +148,15 @@ def make_config(preset: presets.Preset) -> acme_impala.ExperimentConfig:
         ),
     )
     tasks = environments.tasks_of(environment_factory)
-    if FLAGS["vectorization"].present and not any(task.name.startswith("gym:") for task in tasks):
-        raise ValueError(
-            f"--vectorization={FLAGS.vectorization} means nothing to --env={FLAGS.env}: leave it "
-            "out, or name an environment of Gymnasium's."
-        )
+    for kind, (whose, names) in _FLAGS_OF_KINDS.items():
+        if any(task.name.startswith(kind) for task in tasks):
+            continue
+        for name in names:
+            if FLAGS[name].present:
+                raise ValueError(
+                    f"--{name}={FLAGS[name].value} means nothing to --env={FLAGS.env}: leave it "
+                    f"out, or name an environment of {whose}."
+                )
     frames_per_step = FLAGS.frames_per_step
     if frames_per_step is None:  # Whatever preset was named.
         frames_per_step = tasks[0].frames_per_step or 1
@@ -180,7 +191,7 @@ def check_launcher():
     if FLAGS.launcher != "ray":
         passed_over += ["ray_address", "resources", "max_deaths", "deaths_seconds"]
     if FLAGS.launcher == "in_process":
-        passed_over += ["num_actors", "environments_per_actor"]
+        passed_over += ["num_actors", "environments_per_actor", "weights_max_age"]
     for name in passed_over:
         if FLAGS[name].present:
             raise ValueError(

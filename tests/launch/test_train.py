@@ -78,6 +78,16 @@ REFUSED = {
         ["--vectorization=sync"],
         "--vectorization=sync means nothing to --env=catch",
     ),
+    "sticky actions of no game": (
+        ["--sticky_actions"],
+        "--sticky_actions=True means nothing to --env=catch: leave it out, or name an environment "
+        "of Atari's.",
+    ),
+    "a renderer of no level": (
+        ["--env=gym:CartPole-v1", "--renderer=hardware"],
+        "--renderer=hardware means nothing to --env=gym:CartPole-v1: leave it out, or name an "
+        "environment of DeepMind Lab's.",
+    ),
     "no vector environment": (
         ["--env=gym:MountainCar-v0", "--vectorization=vector_entry_point"],
         "has no vector_entry_point of its own",
@@ -90,6 +100,10 @@ REFUSED = {
     "actors in one loop": (
         ["--launcher=in_process", "--num_actors=2"],
         "--num_actors means nothing to --launcher=in_process",
+    ),
+    "a host's actors in one loop": (
+        ["--launcher=in_process", "--weights_max_age=1"],
+        "--weights_max_age means nothing to --launcher=in_process",
     ),
     "one loop, zero frames": (["--launcher=in_process", "--num_frames=0"], "num_frames must be"),
 }
