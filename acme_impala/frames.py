@@ -22,6 +22,14 @@ class StackedFrames(specs.BoundedArray):
     def __reduce__(self):  # dm_env's own would make it a BoundedArray in every other process.
         return type(self), (self.shape, self.dtype, self.minimum, self.maximum, self.name)
 
+    def __eq__(self, other: object) -> bool:  # Nor is it one: those promise less.
+        return isinstance(other, StackedFrames) and super().__eq__(other)
+
+    __hash__ = None  # As of all specs.
+
+    def __repr__(self) -> str:
+        return super().__repr__().replace("BoundedArray", "StackedFrames", 1)
+
 
 class FrameStack:
     """The newest S frames of environments side by side, stacked anew with each that comes."""

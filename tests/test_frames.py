@@ -6,6 +6,7 @@ import pickle
 import cv2
 import numpy as np
 import pytest
+from dm_env import specs
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -61,6 +62,15 @@ def test_a_spec_stays_one_of_stacked_frames_wherever_it_goes(copied):
     assert type(other) is frames.StackedFrames
     assert other == spec
     assert other.name == "frames"
+
+
+def test_a_spec_of_stacked_frames_is_not_one_that_promises_less():
+    sizes = (3, 2, 4), np.uint8, 0, 255
+    stacked, other = frames.StackedFrames(*sizes), specs.BoundedArray(*sizes)
+    assert stacked == frames.StackedFrames(*sizes)
+    assert stacked != other
+    assert other != stacked
+    assert "StackedFrames" in repr(stacked)
 
 
 @pytest.mark.parametrize("parts", [1, 2, 4])
