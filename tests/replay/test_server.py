@@ -11,7 +11,7 @@ import reverb
 from acme_impala import replay
 from acme_impala.replay_config import ReplayConfig
 
-from .examples import NUMBERED, NumberedWriter
+from .examples import NUMBERED, NumberedWriter, serving
 
 BATCH_SIZE = 4
 
@@ -88,13 +88,10 @@ def test_without_replay_nothing_that_was_saved_is_looked_at(saved, tmp_path):
 
 
 def test_its_own_process_reaches_it_at_localhost_whatever_its_address():
-    queue = replay.make_queue(NUMBERED, 20)
-    server = reverb.Server([queue], port=None)
-    client = reverb.Client(f"127.0.0.1:{server.port}")
-    own = replay.in_this_process(client)
-    assert own.server_address == f"localhost:{server.port}"
-    with NumberedWriter(client) as writer:
+    with serving(NUMBERED, 20) as client, NumberedWriter(client) as writer:
+        port = client.server_address.split(":")[1]
+        own = replay.in_this_process(reverb.Client(f"127.0.0.1:{port}"))
+        assert own.server_address == f"localhost:{port}"
         writer.write(3)
         writer.flush()
-    assert own.server_info()[replay.QUEUE].current_size == 3
-    server.stop()
+        assert own.server_info()[replay.QUEUE].current_size == 3
