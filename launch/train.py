@@ -149,14 +149,12 @@ def make_config(preset: presets.Preset) -> acme_impala.ExperimentConfig:
     )
     tasks = environments.tasks_of(environment_factory)
     for kind, (whose, names) in _FLAGS_OF_KINDS.items():
-        if any(task.name.startswith(kind) for task in tasks):
-            continue
-        for name in names:
-            if FLAGS[name].present:
-                raise ValueError(
-                    f"--{name}={FLAGS[name].value} means nothing to --env={FLAGS.env}: leave it "
-                    f"out, or name an environment of {whose}."
-                )
+        given = [name for name in names if FLAGS[name].present]
+        if given and not any(task.name.startswith(kind) for task in tasks):
+            raise ValueError(
+                f"--{given[0]}={FLAGS[given[0]].value} means nothing to --env={FLAGS.env}: leave "
+                f"it out, or name an environment of {whose}."
+            )
     frames_per_step = FLAGS.frames_per_step
     if frames_per_step is None:  # Whatever preset was named.
         frames_per_step = tasks[0].frames_per_step or 1
