@@ -74,11 +74,12 @@ class Task:
     @property
     def train_flags(self) -> list[str]:
         """The flags by which `launch/train.py` trains on this task, without end or evaluation."""
+        sizes = ",".join(map(str, self.network.hidden_sizes))
         return [
             f"--env={self.environment}",
             f"--preset={self.preset}",
             f"--torso={self.network.torso}",
-            f"--hidden_sizes={','.join(map(str, self.network.hidden_sizes))}",
+            *([f"--hidden_sizes={sizes}"] if self.network.torso == "mlp" else []),
             f"--unroll_length={self.unroll_length}",
             f"--batch_size={self.batch_size}",
             f"--environments_per_actor={self.environments_per_actor}",

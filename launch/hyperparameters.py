@@ -124,14 +124,26 @@ def make_network(preset: presets.Preset, num_values: int = 1) -> networks.Networ
     given = {name: value for name, value in given.items() if value is not None}
     if "hidden_sizes" in given:
         given["hidden_sizes"] = _parse_sizes(given["hidden_sizes"])
-    return dataclasses.replace(preset.network, num_values=num_values, seed=FLAGS.seed, **given)
+    config = dataclasses.replace(preset.network, num_values=num_values, seed=FLAGS.seed, **given)
+    if "hidden_sizes" in given and config.torso != "mlp":
+        raise ValueError(
+            f"--hidden_sizes means nothing to the torso {config.torso}: leave it out, or give "
+            "--torso=mlp."
+        )
+    return config
 
 
 def _replay(preset: ReplayConfig) -> ReplayConfig:
     names = [field.name for field in dataclasses.fields(ReplayConfig)]
     given = {name: getattr(FLAGS, _REPLAY + name) for name in names}
     given = {name: value for name, value in given.items() if value is not None}
-    return dataclasses.replace(preset, **given)
+    config = dataclasses.replace(preset, **given)
+    if given and not config.fraction and "fraction" not in given:
+        raise ValueError(
+            f"--{_REPLAY}{next(iter(given))} means nothing where nothing is replayed: leave it "
+            f"out, or give --{_REPLAY}fraction."
+        )
+    return config
 
 
 def _parse(name: str, text: str) -> float | LinearSchedule | None:

@@ -60,12 +60,12 @@ def make_config(recording: replay.Recording) -> acme_impala.ExperimentConfig:
     environment = stored_run.restore(
         described["environment"], EnvironmentFactory, str(recording.directory)
     )
-    preset = hyperparameters.make_preset(environment.name)
-    agent = hyperparameters.make_agent(preset)
     of_actors = ("queue_size", "max_policy_lag", "actor_lag")
     for name in FLAGS:
         if (name in of_actors or name.startswith("replay_")) and FLAGS[name].present:
             raise ValueError(f"--{name} is of actors and their queue, and here are none.")
+    preset = hyperparameters.make_preset(environment.name)
+    agent = hyperparameters.make_agent(preset)
     defaults = {name: getattr(IMPALAConfig(), name) for name in (*of_actors, "replay")}
     length = described["unroll_length"]
     if FLAGS.unroll_length not in (None, length):

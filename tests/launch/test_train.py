@@ -66,6 +66,14 @@ REFUSED = {
     "a negative seed": (["--seed=-1"], "seed must"),
     "a layer of no units": (["--hidden_sizes=16,0"], "hidden_sizes must be made of whole numbers"),
     "layers that are no numbers": (["--hidden_sizes=big"], "--hidden_sizes=big is not understood"),
+    "layers of no MLP": (
+        ["--env=atari:pong", "--hidden_sizes=16"],
+        "--hidden_sizes means nothing to the torso atari",
+    ),
+    "a replay table of nothing replayed": (
+        ["--replay_capacity=100"],
+        "--replay_capacity means nothing where nothing is replayed",
+    ),
     "an image network for a vector": (["--env=gym:CartPole-v1", "--torso=atari"], "image"),
     "an unknown launcher": (["--launcher=slurm"], "--launcher=slurm"),
     "an unknown flag": (["--learning_rat=1"], "learning_rat"),
