@@ -27,6 +27,8 @@ from acme_impala.experiments import (
     stored_run,
     video,
 )
+from acme_impala.experiments.cores import num_cores
+from acme_impala.experiments.threads import use_threads
 
 FLAGS = flags.FLAGS
 
@@ -147,6 +149,7 @@ def output_of(workdir: str, run: stored_run.StoredRun) -> pathlib.Path:
 def main(_):
     """Writes the video, and prints and writes the table of scores."""
     tf.config.set_visible_devices([], "GPU")  # A learner's.
+    use_threads(num_cores())
     all_scores = {}
     try:
         check_output()

@@ -6,6 +6,7 @@ A recording is a directory of TFRecord files and a recording.json that says how 
 acme_impala/replay/recording.py has the form, and why it is that.
 """
 
+import contextlib
 import os
 import sys
 import tempfile
@@ -26,6 +27,8 @@ from absl import app, flags
 import hints
 from acme_impala import acting, environments, networks, replay
 from acme_impala.experiments import checkpointing, open_ports, private_network, stored_run
+from acme_impala.experiments.cores import num_cores
+from acme_impala.experiments.threads import use_threads
 
 FLAGS = flags.FLAGS
 
@@ -135,11 +138,11 @@ def record(workdir: str, recording: str, num_frames: int, num_environments: int,
 def _act(
     actor: acting.IMPALABatchActor, batch: environments.BatchedEnvironment, stop: threading.Event
 ):
-    for _ in actor.steps():
-        if stop.is_set():
-            break
-    actor.close(seconds=0.0)
-    batch.close()
+    with contextlib.closing(batch):
+        for _ in actor.steps():
+            if stop.is_set():
+                break
+        actor.close(seconds=0.0)
 
 
 def main(_):
@@ -147,6 +150,7 @@ def main(_):
     if FLAGS.private:
         private_network.enter()
     tf.config.set_visible_devices([], "GPU")  # A learner's.
+    use_threads(num_cores())
     names = ("workdir", "recording", "num_frames", "num_environments", "seed")
     try:
         frames = record(**{name: getattr(FLAGS, name) for name in names})

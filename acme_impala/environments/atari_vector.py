@@ -20,8 +20,9 @@ class AtariVectorEnvironment(BatchedEnvironment):
     """N games of one kind, stepped by C++ threads in the background.
 
     The games are those of `AtariEnvironment`, frame by frame and reward by reward, restarts after a
-    lost life included. Only the number of no-ops that a game starts with is drawn differently: by
-    the emulator's own generator, uniformly from 0 to noop_max.
+    lost life included. Only chance is drawn differently: sticky actions, and the number of no-ops
+    that a game starts with, by the emulator's own generator, uniformly from 0 to noop_max. They do
+    not count for max_frames.
 
     Args:
         game: 'space_invaders' or 'SpaceInvaders'.

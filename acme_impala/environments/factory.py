@@ -19,7 +19,10 @@ from acme_impala.environments.catch import Catch
 from acme_impala.environments.dmlab import LabEnvironment, LabOptions
 from acme_impala.environments.dmlab30 import level_of
 from acme_impala.environments.gymnasium_env import GymnasiumEnvironment
-from acme_impala.environments.gymnasium_vector import GymnasiumVectorEnvironment
+from acme_impala.environments.gymnasium_vector import (
+    GymnasiumVectorEnvironment,
+    ended_by_its_parent,
+)
 from acme_impala.environments.memory import MemoryChain
 from acme_impala.environments.wrappers import (
     BatchedObservationActionReward,
@@ -107,7 +110,8 @@ class EnvironmentFactory:
     @property
     def has_own_processes(self) -> bool:
         """Whether each environment is a process of its own, of hundreds of megabytes."""
-        return self.name.startswith("dmlab:")
+        is_async = self.name.startswith("gym:") and self.vectorization == "async"
+        return is_async or self.name.startswith("dmlab:")
 
     def __call__(
         self, seed: int, evaluation: bool = False, render: bool = False
@@ -289,6 +293,7 @@ def _make_vec(
             num_envs=num_environments,
             vectorization_mode=vectorization,
             vector_kwargs=settings.get(vectorization),
+            wrappers=[ended_by_its_parent()] if vectorization == "async" else None,
         )
     except gymnasium.error.Error as error:
         raise ValueError(

@@ -1,5 +1,10 @@
 """Gymnasium's vector environments behind the contract of batches."""
 
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Iterator
+
 import dm_env
 import gymnasium
 import numpy as np
@@ -9,6 +14,8 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 from acme_impala.environments import gymnasium_spaces
 from acme_impala.environments.batch import BatchedEnvironment
 from acme_impala.types import FIRST, LAST, MID, Nest
+
+_CLOSE_SECONDS = 5  # For a step to end, or for a process that is told to.
 
 
 class GymnasiumVectorEnvironment(BatchedEnvironment):
@@ -63,7 +70,8 @@ class GymnasiumVectorEnvironment(BatchedEnvironment):
         """Takes one agent step in every environment, or begins to."""
         actions = gymnasium_spaces.to_gymnasium_actions(self._env.single_action_space, actions)
         if self._in_background:
-            self._env.step_async(actions)
+            with _named_deaths():
+                self._env.step_async(actions)
             self._step_is_under_way = True
         else:
             self._outcome = self._env.step(actions)
@@ -71,7 +79,8 @@ class GymnasiumVectorEnvironment(BatchedEnvironment):
     def receive(self) -> dm_env.TimeStep:
         """Returns what the actions sent last have led to."""
         if self._in_background:
-            self._outcome = self._env.step_wait()
+            with _named_deaths():
+                self._outcome = self._env.step_wait()
             self._step_is_under_way = False
         observation, reward, terminated, truncated, _ = self._outcome
         first, self._last = self._last, terminated | truncated
@@ -99,9 +108,58 @@ class GymnasiumVectorEnvironment(BatchedEnvironment):
         return self._action_spec
 
     def close(self):
-        """Closes the vector environment."""
-        self._env.close()
+        """Closes the vector environment, by force where its processes have died or hang."""
+        if not self._in_background:
+            self._env.close()
+            return
+        try:
+            with contextlib.suppress(gymnasium.error.NoAsyncCallError):  # No step is under way.
+                self._env.step_wait(_CLOSE_SECONDS)
+            self._env.close()
+        except Exception:  # Of a pipe, of time, or of an environment. Gymnasium would wait on.
+            for process in self._env.processes:
+                process.kill()
+                process.join()
+            for pipe in filter(None, self._env.parent_pipes):  # None: its environment has failed.
+                pipe.close()
+            self._env.closed = True
 
     def _observation(self, observation: Nest) -> Nest:
         # The starts of discrete spaces, which are taken away, are the same for all.
         return gymnasium_spaces.to_observation(self._env.single_observation_space, observation)
+
+
+@contextlib.contextmanager
+def _named_deaths() -> Iterator[None]:
+    """Says what it means that a process's pipe has ended."""
+    try:
+        yield
+    except (EOFError, ConnectionError) as error:
+        raise RuntimeError(
+            "The process of a Gymnasium environment has died: it crashed, was killed from outside, "
+            "or out of memory."
+        ) from error
+
+
+def ended_by_its_parent() -> Callable[[gymnasium.Env], gymnasium.Env]:
+    """Returns a wrapper for the environments of an `AsyncVectorEnv` that this process makes.
+
+    Ctrl-C reaches every process of a terminal, and Launchpad sends SIGTERM to a node's children
+    too. Both are for the parent to heed, which then ends those of its environments. One that it
+    has forgotten ends some seconds after a SIGTERM.
+    """
+    parent = os.getpid()
+
+    def end_soon(*_):
+        if not signal.getitimer(signal.ITIMER_REAL)[0]:  # It may be said again and again.
+            signal.alarm(_CLOSE_SECONDS)
+
+    # It is pickled as it is, being no function of a module: those who unpickle it do not import
+    # this package, and TensorFlow with it.
+    def wrap(env: gymnasium.Env) -> gymnasium.Env:
+        if os.getpid() != parent:  # There, Gymnasium makes an environment only to look at it.
+            signal.signal(signal.SIGINT, lambda *_: None)
+            signal.signal(signal.SIGTERM, end_soon)
+        return env
+
+    return wrap

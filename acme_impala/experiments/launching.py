@@ -242,7 +242,8 @@ def _end_while_starting(shell: psutil.Process):
         for process in shell.children(recursive=True):
             status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
             ignored = int(re.search(r"SigIgn:\s*([0-9a-f]+)", status).group(1), 16)
-            # A shell that has not become the node yet cannot be one; its sed ends with the node.
-            is_node = process.name() not in ("bash", "sed")
+            # A shell that has not become the node yet cannot be one; its sed, and what tracks the
+            # resources of its processes, ends with the node.
+            is_node = any(word.endswith("process_entry.py") for word in process.cmdline()[:2])
             if is_node and ignored & 1 << (signal.SIGTERM - 1):
                 process.kill()

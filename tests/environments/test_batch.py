@@ -1,5 +1,11 @@
 """Batches of environments, whatever is behind them, against single environments step by step."""
 
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+
 import ale_py
 import dm_env
 import gymnasium
@@ -319,3 +325,54 @@ def test_a_reset_forgets_the_step_that_is_under_way_in_other_processes():
     assert timestep.step_type.tolist() == [dm_env.StepType.FIRST] * 2
     assert batch.step(np.zeros(2, np.int32)).reward.tolist() == [1.0, 1.0]
     batch.close()
+
+
+def async_batch():
+    """A batch of two, and their processes."""
+    before = set(multiprocessing.active_children())
+    batch = EnvironmentFactory("gym:CartPole-v1", vectorization="async").batch(0, 2)
+    batch.reset()
+    processes = set(multiprocessing.active_children()) - before
+    assert len(processes) == 2
+    return batch, list(processes)
+
+
+def test_environments_in_other_processes_end_when_their_batch_is_closed_and_not_before():
+    """Ctrl-C is told to them too, and Launchpad sends SIGTERM to all that a node has started."""
+    batch, processes = async_batch()
+    for process in processes:
+        os.kill(process.pid, signal.SIGINT)
+        os.kill(process.pid, signal.SIGTERM)
+    assert batch.step(np.zeros(2, np.int32)).reward.tolist() == [1.0, 1.0]
+    batch.send(np.zeros(2, np.int32))
+    batch.close()
+    assert not any(process.is_alive() for process in processes)
+
+
+@pytest.mark.parametrize("when", ["before a step", "in a step"])
+def test_an_environment_whose_process_dies_is_told_of_and_holds_up_nobody(when):
+    batch, processes = async_batch()
+    os.kill(processes[0].pid, signal.SIGSTOP)
+    if when == "in a step":
+        batch.send(np.zeros(2, np.int32))
+    processes[0].kill()
+    processes[0].join()
+    with pytest.raises(RuntimeError, match="process of a Gymnasium environment has died"):
+        batch.receive() if when == "in a step" else batch.step(np.zeros(2, np.int32))
+    batch.close()
+    assert not any(process.is_alive() for process in processes)
+
+
+def test_environments_in_other_processes_are_small_and_end_with_who_has_forgotten_them():
+    """TensorFlow would be 150 MiB for each. Python ends what is left by SIGTERM, and waits."""
+    code = """
+import multiprocessing
+from acme_impala.environments import EnvironmentFactory
+batch = EnvironmentFactory("gym:CartPole-v1", vectorization="async").batch(0, 2)
+for process in multiprocessing.active_children():
+    print("tensorflow" in open(f"/proc/{process.pid}/maps").read())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True, timeout=120
+    )
+    assert done.stdout.split() == ["False"] * 2
