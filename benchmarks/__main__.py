@@ -33,11 +33,7 @@ PARTS = {
     "learner": parts.learner,
     "loss": parts.loss,
 }
-ACME_AGENTS = {
-    "acme_tf": acme_tf.acme_tf,
-    "acme_tf_in_atari_wrapper": acme_tf.acme_tf_in_atari_wrapper,
-}
-END_TO_END = "end_to_end"
+END_TO_END, ACME_TF = "end_to_end", "acme_tf"
 _PART_SECONDS, _OTHER_SECONDS = 2.0, 5.0  # Of a turn.
 _MOST_SECONDS = 300.0  # After which a measurement has failed.
 
@@ -49,15 +45,11 @@ flags.DEFINE_float(
     "seconds",
     30.0,
     "How long training is measured, after it is warm, in turns of some "
-    f"{_OTHER_SECONDS:.0f} s, of which each part, and each of Acme's agents, has as many.",
+    f"{_OTHER_SECONDS:.0f} s, of which each part, and Acme's agent, has as many.",
     _OTHER_SECONDS,
     3600.0,
 )
-flags.DEFINE_bool(
-    "acme",
-    False,
-    "Also measure Acme's own TF IMPALA: in the same environment, and, on Atari, in Acme's own.",
-)
+flags.DEFINE_bool("acme", False, "Also measure Acme's own TF IMPALA.")
 flags.DEFINE_string("json", None, "A file for everything that was measured.")
 
 
@@ -111,12 +103,10 @@ def _measure(task: Task, names: list[str]) -> list[dict[str, Any]]:
                     environment=launching.MALLOC,  # As in a program's nodes.
                 )
                 parts_turns[name] = stack.enter_context(process)
-        for name, agent in ACME_AGENTS.items():
-            is_of_atari = agent is acme_tf.acme_tf_in_atari_wrapper
-            if FLAGS.acme and (not is_of_atari or task.environment.startswith("atari:")):
-                _say(name)
-                process = FreshProcess(name, agent, task, seconds=_MOST_SECONDS)
-                other_turns[name] = stack.enter_context(process)
+        if FLAGS.acme:
+            _say("Acme's TF IMPALA")
+            process = FreshProcess(ACME_TF, acme_tf.acme_tf, task, seconds=_MOST_SECONDS)
+            other_turns[ACME_TF] = stack.enter_context(process)
         if END_TO_END in names:
             _say(END_TO_END)
             training = end_to_end.end_to_end(task, FLAGS.launcher)

@@ -7,8 +7,6 @@ import tempfile
 import time
 
 import acme
-import dm_env
-import numpy as np
 from acme import specs
 from acme.utils import counting, loggers
 
@@ -16,8 +14,8 @@ from acme_impala import networks
 from benchmarks.tasks import Task
 from benchmarks.timing import Turn
 
-# What acme.agents.tf.impala and acme.wrappers import, beyond what this package does.
-_PACKAGES = ("gym", "jax", "trfl")
+# What acme.agents.tf.impala imports, beyond what this package does.
+_PACKAGES = ("jax", "trfl")
 _WARMUP_LEARNER_STEPS = 2  # The second comes when the items that its dataset holds are enough.
 
 
@@ -35,18 +33,8 @@ def acme_tf(task: Task) -> Turn:
     A turn goes on to the end of the episode in which the next learner step comes: each then has as
     much acting as learning in it, of which a step comes every few seconds.
     """
-    return _training(task, task.environment_factory(0))
-
-
-def acme_tf_in_atari_wrapper(task: Task) -> Turn:
-    """The same in the environment that Acme has for a task of Atari's."""
-    from benchmarks import acme_atari  # It needs the packages.
-
-    return _training(task, acme_atari.make_environment(task.environment.removeprefix("atari:"), 0))
-
-
-def _training(task: Task, environment: dm_env.Environment) -> Turn:
     os.environ["HOME"] = tempfile.mkdtemp()  # The agent's learner writes a snapshot there.
+    environment = task.environment_factory(0)
     counter = counting.Counter()
     loop = acme.EnvironmentLoop(
         environment,
@@ -104,13 +92,11 @@ def _make_network(config: networks.NetworkConfig, environment_spec: specs.Enviro
     import sonnet as snt
     import tensorflow as tf
 
-    # Pictures are bytes, or floats of at most 1.
-    largest = np.iinfo(np.uint8).max if environment_spec.observations.dtype == np.uint8 else 1.0
     torsos = {
         "mlp": lambda: snt.nets.MLP(config.hidden_sizes, activate_final=True),
         "shallow": lambda: snt.Sequential(
             [
-                lambda image: tf.cast(image, tf.float32) / largest,
+                lambda image: tf.cast(image, tf.float32) / 255.0,
                 snt.Conv2D(16, 8, 4, padding="VALID"),
                 tf.nn.relu,
                 snt.Conv2D(32, 4, 2, padding="VALID"),

@@ -6,11 +6,6 @@ from typing import Any
 
 # Each is done for every agent step; their costs add up.
 ADDED_PARTS = ("environment", "policy", "transport", "learner")
-# Acme's TF IMPALA, in this package's environment and in Acme's own.
-ACME_AGENTS = {
-    "acme_tf": "Acme's TF IMPALA",
-    "acme_tf_in_atari_wrapper": "in Acme's AtariWrapper",
-}
 
 
 def summarize(rounds: list[dict[str, Any]], cores: int) -> dict[str, Any]:
@@ -20,8 +15,8 @@ def summarize(rounds: list[dict[str, Any]], cores: int) -> dict[str, Any]:
     costs are quotients of sums: a round in which it is fast counts more for all of them alike.
 
     Args:
-        rounds: of one task: 'parts' by name, and perhaps 'end_to_end' and some of `ACME_AGENTS`,
-            each with what it did in its turn; all rounds have the same.
+        rounds: of one task: 'parts' by name, and perhaps 'end_to_end' and 'acme_tf', each with what
+            it did in its turn; all rounds have the same.
         cores: of the machine.
     """
     measured = _means(rounds)
@@ -40,7 +35,7 @@ def summarize(rounds: list[dict[str, Any]], cores: int) -> dict[str, Any]:
             "cores_used": cpu / seconds,
             "cores_used_by_others": run["cpu_seconds_of_others"] / seconds,
         }
-    for acme in (measured[name] for name in ACME_AGENTS if name in measured):
+    if acme := measured.get("acme_tf"):
         acme["steps_per_second"] = acme["steps"] / acme["seconds"]
     return {**measured, **_ratios(measured, cores), "rounds": rounds}
 
@@ -71,9 +66,8 @@ def _ratios(measured: Mapping[str, Any], cores: int) -> dict[str, float]:
         rate = min(run[f"{what}_steps_per_second"] for what in ("acted", "learned"))
         if "limit_steps_per_second" in ratios:
             ratios["end_to_end_over_limit"] = rate / ratios["limit_steps_per_second"]
-        for name in ACME_AGENTS:
-            if name in measured:
-                ratios[f"end_to_end_over_{name}"] = rate / measured[name]["steps_per_second"]
+        if "acme_tf" in measured:
+            ratios["end_to_end_over_acme_tf"] = rate / measured["acme_tf"]["steps_per_second"]
     return ratios
 
 
@@ -106,13 +100,11 @@ def show(measured: dict[str, Any]) -> str:
             f"others {run['cores_used_by_others']:.2f}), first learner step "
             f"{run['seconds_to_first_step']:.1f} s after the start"
         )
-    for name, shown in ACME_AGENTS.items():
-        if name in measured:
-            add(shown, None, measured[name]["steps_per_second"])
+    if acme := measured.get("acme_tf"):
+        add("Acme's TF IMPALA", None, acme["steps_per_second"])
     for ratio, name in (
         ("end_to_end_over_limit", "end to end / limit"),
         ("end_to_end_over_acme_tf", "end to end / Acme's"),
-        ("end_to_end_over_acme_tf_in_atari_wrapper", "  in its AtariWrapper"),
     ):
         if ratio in measured:
             lines.append(f"{name:24}{'':14}{measured[ratio]:>12.2f}")
