@@ -61,7 +61,7 @@ def atari_quick(num_frames: int) -> Preset:
 
     Args:
         num_frames: environment frames of the run, over which the learning rate falls; 16 million
-            were enough for Pong.
+            were enough for Pong, 23 million where it began to learn late.
     """
     single = atari(num_frames)
     agent = dataclasses.replace(
