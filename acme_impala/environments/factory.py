@@ -110,8 +110,7 @@ class EnvironmentFactory:
     @property
     def has_own_processes(self) -> bool:
         """Whether each environment is a process of its own, of hundreds of megabytes."""
-        is_async = self.name.startswith("gym:") and self.vectorization == "async"
-        return is_async or self.name.startswith("dmlab:")
+        return self.batches_run_in_background and not self.name.startswith("atari:")
 
     def __call__(
         self, seed: int, evaluation: bool = False, render: bool = False
@@ -286,14 +285,19 @@ def _make_vec(
 ) -> gymnasium.vector.VectorEnv:
     # Processes that are forked from one that uses TensorFlow can hang. Observations are copied
     # once, by the adapter.
-    settings = {"async": {"context": "spawn", "copy": False}, "sync": {"copy": False}}
+    settings = {
+        "sync": {"vector_kwargs": {"copy": False}},
+        "async": {
+            "vector_kwargs": {"copy": False, "context": "spawn"},
+            "wrappers": [ended_by_its_parent()],
+        },
+    }
     try:
         return gymnasium.make_vec(
             env_id,
             num_envs=num_environments,
             vectorization_mode=vectorization,
-            vector_kwargs=settings.get(vectorization),
-            wrappers=[ended_by_its_parent()] if vectorization == "async" else None,
+            **settings.get(vectorization, {}),
         )
     except gymnasium.error.Error as error:
         raise ValueError(
