@@ -20,7 +20,7 @@ import launchpad as lp
 from absl import flags
 from launchpad.launch import worker_manager
 
-from acme_impala.experiments import membership, messages
+from acme_impala.experiments import keepalive, membership, messages
 
 _INPUT = 0
 
@@ -41,6 +41,7 @@ def main():
     task = messages.read(_INPUT)
     member = membership.Membership(task.life)
     membership.join(member)
+    keepalive.start()
     is_known = threading.Event()  # To the others, with its addresses.
 
     def listen():

@@ -93,8 +93,8 @@ class Host:
         return found
 
     def nodes(self):
-        """The names of a program's processes on it."""
-        return set(nodes_among(self.processes()))
+        """A program's processes on it, by their names."""
+        return nodes_among(self.processes())
 
     def stop_ray(self):
         """Ends Ray; returns what is left on the host after a while."""
