@@ -63,6 +63,9 @@ def main(_):
             require_writable("--json", pathlib.Path(FLAGS.json))
         if FLAGS.acme and (missing := acme_tf.missing_packages()):
             raise ValueError(f"--acme needs {' and '.join(missing)}: pip install '.[interop]'")
+        for task in tasks:
+            if set(names) == {"loss"} and not task.loss_unroll_length and not FLAGS.acme:
+                raise ValueError(f"--parts=loss: it is not measured on {task.name}.")
         _measure_all(tasks, names)
     except (ValueError, OSError, RuntimeError) as error:
         sys.exit(str(error))

@@ -71,6 +71,12 @@ def test_unknown_names_are_refused():
     assert "--parts=policy,replay: there are environment, policy, " in done.stderr
 
 
+def test_what_is_not_measured_on_a_task_is_refused():
+    done = run("--tasks=cartpole", "--parts=loss")
+    assert done.returncode == 1
+    assert "--parts=loss: it is not measured on cartpole." in done.stderr
+
+
 def test_numbers_of_simulated_actors_must_ascend():
     done = run("--actors=100,10", module="benchmarks.scale")
     assert done.returncode == 1
