@@ -11,6 +11,7 @@ import contextlib
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
 
 # How often connections that are new are looked for.
@@ -34,9 +35,9 @@ def start():
 
 
 def _keep_giving():
-    never = threading.Event()
-    while not never.wait(_PERIOD_SECONDS):
+    while True:
         give_keepalive()
+        time.sleep(_PERIOD_SECONDS)
 
 
 def give_keepalive():
