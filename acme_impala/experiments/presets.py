@@ -58,7 +58,7 @@ def atari_quick(num_frames: int) -> Preset:
     The paper's settings have 200 million frames to learn from. With a tenth of them what counts is
     many updates: small batches, each three quarters replayed from what few games acted a moment
     ago, and a learning rate that is high and stays so for long. The optimizer is the paper's: with
-    Adam most units of the network soon were never active again (docs/profile.md).
+    Adam most units of the network were soon inactive (docs/profile.md).
 
     Args:
         num_frames: environment frames of the run, over which the learning rate falls; 15 million
