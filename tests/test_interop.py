@@ -191,6 +191,7 @@ def test_acmes_distributed_layout_learns_catch_and_ends(tmp_path):
         assert 0 < rows[-1]["learner_steps"] <= learner_steps
         returns = [row["episode_return"] for row in rows]
         assert np.mean(returns[-100:]) > np.mean(returns[:100]) + 0.3
+    assert list(tmp_path.glob("checkpoints/learner/*.index"))
 
 
 class Pixels(EpisodicEnvironment):

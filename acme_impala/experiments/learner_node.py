@@ -16,7 +16,7 @@ from absl import logging
 from acme_impala import builder as builder_lib
 from acme_impala import environments
 from acme_impala import replay as replay_lib
-from acme_impala.experiments import accounts, checkpointing, heartbeat, logs, membership
+from acme_impala.experiments import accounts, checkpointing, heap, heartbeat, logs, membership
 from acme_impala.experiments.config import ExperimentConfig
 from acme_impala.experiments.counts import LearnerCounter
 from acme_impala.experiments.processes import POLL_SECONDS, SharedEvent, until_stopped
@@ -184,6 +184,7 @@ class LearnerNode(acme.VariableSource):
         with until_stopped(self._stop):  # Else what the actors said last will do.
             self._counter.exchange()
         self._checkpointer.save(self._counter.get_counts())
+        heap.give_back()
 
 
 def settle_accounts(
